@@ -1,0 +1,56 @@
+"""Arrays from files of strangers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.diagnostics import Span, error
+from ai8xsim.errors import InputError
+
+Array = npt.NDArray[Any]
+
+
+def read_array(path: Path) -> Array:
+    """The array in a .npy file. Raises InputError if it is none, OSError if it cannot be opened."""
+    try:
+        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(mapped, np.ndarray):
+            raise ValueError("it is an archive of several arrays")
+        return np.array(mapped)
+    except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as fault:
+        mend = "save one with numpy.save"
+        why = (str(fault).partition("\n")[0],)
+        found = error("not-an-array", "this is no .npy array, or a damaged one", Span(str(path)), "", why, mend)
+        raise InputError([found]) from None
+
+
+def read_integers(path: Path) -> Array:
+    """The array in a .npy file, which must be of integer type."""
+    array = read_array(path)
+    if np.issubdtype(array.dtype, np.integer):
+        return array
+    message = f"the array is of type {array.dtype}, and a sample must be of integer type"
+    mend = "convert it: numpy.save(path, array.astype(numpy.int64)), after scaling it to -128..127"
+    raise InputError([error("sample-type", message, Span(str(path)), help=mend)])
+
+
+def read_sample(path: Path) -> Array:
+    """One sample, (C, H, W) or (C, L)."""
+    sample = read_integers(path)
+    if sample.ndim in {2, 3}:
+        return sample
+    message = f"a sample has the shape (C, H, W) or (C, L), this one {sample.shape}"
+    mend = "take one out: numpy.save(path, array[0]); or use --batch" if sample.ndim == 4 else "reshape it"
+    raise InputError([error("sample-rank", message, Span(str(path)), help=mend)])
+
+
+def read_batch(path: Path) -> Array:
+    """A batch of samples, (N, C, H, W) or (N, C, L)."""
+    batch = read_integers(path)
+    if batch.ndim in {3, 4} and len(batch) > 0:
+        return batch
+    message = f"a batch has the shape (N, C, H, W) or (N, C, L), this one {batch.shape}"
+    mend = "for one sample use --sample"
+    raise InputError([error("sample-rank", message, Span(str(path)), help=mend)])

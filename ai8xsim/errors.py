@@ -1,0 +1,39 @@
+"""The exceptions of ai8xsim. Each carries its diagnostics: all faults that were found, not the first.
+
+    Ai8xsimError
+    ├── NetworkError       the description (YAML) cannot be understood
+    ├── CheckpointError    the checkpoint cannot be read, or is not a quantized one
+    ├── ResolveError       description, checkpoint and input shape do not fit each other
+    └── InputError         samples, or a file of them, are not what the program takes
+"""
+
+from collections.abc import Iterable
+
+from ai8xsim.diagnostics import Diagnostic, errors_among
+
+
+class Ai8xsimError(Exception):
+    """A fault of the input. `diagnostics` holds every finding, warnings included."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__("\n".join(d.sentence() for d in errors_among(self.diagnostics)))
+
+    def __reduce__(self) -> tuple[type["Ai8xsimError"], tuple[tuple[Diagnostic, ...]]]:
+        return type(self), (self.diagnostics,)  # so that it survives the way back from a worker process
+
+
+class NetworkError(Ai8xsimError):
+    """The network description cannot be understood."""
+
+
+class CheckpointError(Ai8xsimError):
+    """The checkpoint cannot be read, or is not a quantized one."""
+
+
+class ResolveError(Ai8xsimError):
+    """Description, checkpoint and input shape do not fit each other."""
+
+
+class InputError(Ai8xsimError):
+    """Samples, or a file of them, are not what the program takes."""

@@ -1,0 +1,94 @@
+"""YAML text -> tree of places. The only module that knows YAML.
+
+Only safe, standard scalars are constructed; no tag of the file can name a class or a function.
+"""
+
+import yaml
+
+from ai8xsim.diagnostics import Diagnostic, Span, error
+from ai8xsim.network.nodes import Items, Mapping, Node, Scalar
+
+YamlNode = yaml.nodes.Node
+DEEPEST = 50
+
+
+class Unreadable(Exception):
+    """The text is no usable YAML; carries the diagnostic."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        self.diagnostic = diagnostic
+        super().__init__(diagnostic.message)
+
+
+def parse_yaml(text: str, file: str) -> Node | None:
+    """The document as a tree, or None if it holds nothing. Raises Unreadable."""
+    lines = tuple(text.splitlines())
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as fault:
+        raise Unreadable(_syntax_fault(fault, file, lines)) from None
+    except (yaml.YAMLError, ValueError) as fault:
+        raise Unreadable(error("yaml-syntax", f"not a YAML text: {_first_line(fault)}", Span(file))) from None
+    except RecursionError:
+        raise Unreadable(error("yaml-syntax", "values are nested too deeply", Span(file))) from None
+    return None if root is None else _Tree(file, lines).node(root, depth=0)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).partition("\n")[0]
+
+
+def _syntax_fault(fault: yaml.MarkedYAMLError, file: str, lines: tuple[str, ...]) -> Diagnostic:
+    mark = fault.problem_mark or fault.context_mark
+    span = Span(file)
+    if mark is not None:
+        text = lines[mark.line] if mark.line < len(lines) else ""
+        span = Span(file, mark.line + 1, mark.column + 1, 1, text)
+    return error(
+        "yaml-syntax",
+        f"YAML syntax: {fault.problem or _first_line(fault)}",
+        span,
+        notes=(fault.context,) if fault.context else (),
+        help="indent with spaces, two for each level, and put a space after each `:` and `-`",
+    )
+
+
+class _Tree:
+    """Turns YAML's nodes into ours; an alias is converted once, so that nested aliases cost nothing."""
+
+    def __init__(self, file: str, lines: tuple[str, ...]) -> None:
+        self._file = file
+        self._lines = lines
+        self._scalars = yaml.constructor.SafeConstructor()
+        self._done: dict[int, Node] = {}
+
+    def node(self, source: YamlNode, depth: int) -> Node:
+        if depth > DEEPEST:  # also what an alias to its own surroundings leads to
+            raise Unreadable(error("yaml-syntax", "values are nested too deeply", self._span(source)))
+        if id(source) not in self._done:
+            self._done[id(source)] = self._convert(source, depth)
+        return self._done[id(source)]
+
+    def _convert(self, source: YamlNode, depth: int) -> Node:
+        span = self._span(source)
+        if isinstance(source, yaml.MappingNode):
+            pairs = ((self.node(k, depth + 1), self.node(v, depth + 1)) for k, v in source.value)
+            return Mapping(tuple(pairs), span)
+        if isinstance(source, yaml.SequenceNode):
+            return Items(tuple(self.node(item, depth + 1) for item in source.value), span)
+        return self._scalar(source, span)
+
+    def _scalar(self, source: YamlNode, span: Span) -> Scalar:
+        try:
+            value = self._scalars.construct_object(source)
+        except (yaml.YAMLError, ValueError, OverflowError) as fault:
+            message = f"`{source.value[:40]}` is no value of the type that it names"
+            raise Unreadable(error("yaml-syntax", message, span, notes=(_first_line(fault),))) from None
+        known = value is None or isinstance(value, int | float | str)
+        return Scalar(value if known else source.value, source.value, span)
+
+    def _span(self, source: YamlNode) -> Span:
+        start, end = source.start_mark, source.end_mark
+        text = self._lines[start.line] if start.line < len(self._lines) else ""
+        last = end.column if end.line == start.line else len(text)
+        return Span(self._file, start.line + 1, start.column + 1, max(1, last - start.column), text)

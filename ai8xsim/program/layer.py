@@ -1,0 +1,401 @@
+"""One layer's description -> its complete operation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+
+import numpy as np
+
+from ai8xsim.device import SHIFT_RANGE
+from ai8xsim.diagnostics import Diagnostic, Span, error
+from ai8xsim.kernels.geometry import ConvolutionGeometry
+from ai8xsim.layout import packed_processors
+from ai8xsim.network import INPUT, Given, LayerDescription, NetworkDescription
+from ai8xsim.network.rules import elementwise_of, has_convolution, operation_of
+from ai8xsim.program import flow
+from ai8xsim.program.operations import (
+    Activation,
+    BufferUpdate,
+    Convolution,
+    ElementWise,
+    Input,
+    Layer,
+    Operator,
+    Options,
+    OutputStage,
+    Placement,
+    RollingBuffer,
+    Shape,
+    Source,
+    Weights,
+)
+from ai8xsim.program.weights import Assigned, kernel_size_of
+
+BYPASS_SHIFT = 7
+
+Done = Mapping[int, Layer]
+Found = list[Diagnostic]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a layer's meaning depends on besides its own description and the layers before it."""
+
+    network: NetworkDescription
+    options: Options
+    input_shape: Shape
+    path: tuple[LayerDescription, ...]
+    buffers: tuple[RollingBuffer, ...]
+    weights: Assigned
+
+    def is_last(self, place: int) -> bool:
+        """Whether the path ends at this place."""
+        return place == len(self.path) - 1
+
+
+def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) -> Layer | None:
+    """The layer at a place of the path, or None where a fault (its own, or one before it) leaves it in doubt."""
+    layer = around.path[place]
+    inputs = _inputs(around, place, done, found)
+    if inputs is None:
+        return None
+    elementwise = _elementwise(layer)
+    join_and_shape = flow.joined(layer, [_shape_of(around, source, done) for source in inputs], found)
+    if join_and_shape is None or not _equal_operands(around, place, inputs, done, found):
+        return None
+    join, data = join_and_shape
+    operand = _operand_shape(layer, data, elementwise, found)
+    if operand is None or not flow.stated_channels(layer, operand, found):
+        return None
+    pooling = flow.pooling_of(layer, operand, around.options.avg_pool_rounding)
+    pooled = flow.pooled(layer, operand, pooling, found)
+    if pooled is None:
+        return None
+    flat = layer.flatten is not None and layer.flatten.value
+    entering = Shape(pooled.channels * pooled.pixels, 1, 1) if flat else pooled
+    convolution = _convolution(around, layer, entering, found) if has_convolution(layer) else None
+    output_shape = _output_shape(layer, entering, convolution, found)
+    stage = _output_stage(around, place, found)
+    buffer_update = _buffer_update(around, layer, output_shape, found)
+    if output_shape is None or stage is None:
+        return None
+    return Layer(
+        index=layer.index,
+        number=layer.number,
+        name=layer.name.value if layer.name else None,
+        operator=Operator(operation_of(layer)) if has_convolution(layer) else Operator.PASSTHROUGH,
+        inputs=inputs,
+        join=join,
+        elementwise=elementwise,
+        crop=layer.in_crop.value if layer.in_crop else (0, 0),
+        operand_shape=operand,
+        pooling=pooling,
+        pooled_shape=pooled,
+        flatten=flat,
+        convolution=convolution,
+        output_stage=stage,
+        output_shape=output_shape,
+        buffer_update=buffer_update,
+        is_output=False,
+        placement=_placement(around, place, output_shape),
+        span=layer.span,
+        spans=_spans(layer),
+    )
+
+
+def _spans(layer: LayerDescription) -> Mapping[str, Span]:
+    names = (entry.name for entry in fields(layer))
+    values = ((name, getattr(layer, name)) for name in names)
+    return MappingProxyType({name: value.span for name, value in values if isinstance(value, Given)})
+
+
+def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple[Input, ...] | None:
+    layer = around.path[place]
+    if layer.in_sequences is None:
+        if place == 0:
+            return (Input(Source.SAMPLE),)
+        before = around.path[place - 1].index
+        return (Input(Source.LAYER, before),) if before in done else None
+    skipped = layer.buffer_shift.value if layer.buffer_shift else 0
+    inputs: list[Input] = []
+    for reference in layer.in_sequences.value:
+        source = around.network.find_layer(reference)
+        if reference == INPUT:
+            inputs.append(Input(Source.SAMPLE))
+        elif source is None:
+            names = [buffer.name.lower() for buffer in around.buffers]
+            inputs.append(Input(Source.BUFFER, names.index(str(reference.target)), skipped))
+        elif source not in around.path[:place]:
+            found.append(_not_yet_executed(around, place, source))
+            return None
+        elif source.index not in done:
+            return None
+        else:
+            inputs.append(Input(Source.LAYER, source.index))
+    return tuple(inputs)
+
+
+def _not_yet_executed(around: Surroundings, place: int, source: LayerDescription) -> Diagnostic:
+    layer = around.path[place]
+    when = "later" if source in around.path else "never"
+    if source == layer:
+        when = "only now"
+    before = ", ".join(str(entry.number) for entry in around.path[:place]) or "none"
+    span = layer.in_sequences.span if layer.in_sequences else layer.span
+    message = f"{layer.title} reads the output of {source.title}, which is executed {when}"
+    return error("input-not-ready", message, span, notes=(f"executed before: {before}",))
+
+
+def _shape_of(around: Surroundings, source: Input, done: Done) -> Shape:
+    if source.source is Source.SAMPLE:
+        return around.input_shape
+    if source.source is Source.LAYER:
+        return done[source.index].output_shape
+    shape = around.buffers[source.index].shape
+    return shape._replace(rows=shape.rows - source.first_row)
+
+
+def _elementwise(layer: LayerDescription) -> ElementWise | None:
+    operation = elementwise_of(layer)
+    if operation is None:
+        return None
+    operands = layer.operands.value if layer.operands else 2
+    return ElementWise(operation, operands, layer.pool_first is None or layer.pool_first.value)
+
+
+def _equal_operands(
+    around: Surroundings, place: int, inputs: tuple[Input, ...], done: Done, found: Found
+) -> bool:
+    """Whether inputs that are operands have equally many channels."""
+    layer = around.path[place]
+    elementwise = _elementwise(layer)
+    channels = [_shape_of(around, source, done).channels for source in inputs]
+    if elementwise is None or len(inputs) != elementwise.operands or len(set(channels)) == 1:
+        return True
+    span = layer.in_sequences.span if layer.in_sequences else layer.span
+    counts = ", ".join(map(str, channels))
+    message = f"{layer.title} combines operands of {counts} channels; they must be equal"
+    found.append(error("operands", message, span))
+    return False
+
+
+def _operand_shape(
+    layer: LayerDescription, data: Shape, elementwise: ElementWise | None, found: Found
+) -> Shape | None:
+    shape: Shape | None = flow.operand(layer, data, elementwise.operands if elementwise else 1, found)
+    for step in (flow.cropped, flow.reshaped, flow.one_dimensional):
+        shape = shape and step(layer, shape, found)
+    return shape
+
+
+def _convolution(
+    around: Surroundings, layer: LayerDescription, data: Shape, found: Found
+) -> Convolution | None:
+    is_transposed = operation_of(layer) == "convtranspose2d"
+    geometry = _geometry(layer, is_transposed)
+    weights = around.weights.weights.get(layer.index)
+    if layer.bypass and layer.bypass.value:
+        weights = _bypass_weights(layer, data.channels, geometry, is_transposed)
+    if weights is None or not _fits(around, layer, data, weights, geometry, is_transposed, found):
+        return None
+    return Convolution(weights, geometry, is_transposed)
+
+
+def _geometry(layer: LayerDescription, is_transposed: bool) -> ConvolutionGeometry:
+    is_1d = operation_of(layer) == "conv1d"
+    default = 0 if operation_of(layer) == "linear" else 1
+    pad = layer.pad.value if layer.pad else default
+    dilation = layer.dilation.value if layer.dilation else (1, 1)
+    return ConvolutionGeometry(
+        kernel_size=kernel_size_of(layer),
+        padding=(pad, 0) if is_1d else (pad, pad),
+        stride=(2, 2) if is_transposed else (1, 1),
+        dilation=(dilation[0], 1) if is_1d else dilation,
+        groups=layer.groups.value if layer.groups else 1,
+        output_padding=(1, 1) if is_transposed else (0, 0),
+    )
+
+
+def _bypass_weights(
+    layer: LayerDescription, channels: int, geometry: ConvolutionGeometry, is_transposed: bool
+) -> Weights:
+    outputs = layer.out_channels.value if layer.out_channels else channels
+    ends = (channels, outputs) if is_transposed else (outputs, channels)
+    weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
+    weight.flags.writeable = False
+    return Weights(weight, None, bits=8)
+
+
+def _fits(
+    around: Surroundings,
+    layer: LayerDescription,
+    data: Shape,
+    weights: Weights,
+    geometry: ConvolutionGeometry,
+    is_transposed: bool,
+    found: Found,
+) -> bool:
+    """Whether the weights take the channels that arrive and give those that are stated."""
+    first, second = weights.weight.shape[:2]
+    wanted, made = (first, second * geometry.groups) if is_transposed else (second * geometry.groups, first)
+    size = "x".join(map(str, weights.weight.shape))
+    key = around.weights.key.get(layer.index, layer.title)
+    why = f"`{key}` is {size} ({'in, out' if is_transposed else 'out, in'}, height, width)"
+    if wanted != data.channels:
+        found.append(_channel_mismatch(layer, data, wanted, why))
+        return False
+    if first % geometry.groups:
+        message = f"{layer.title}: {geometry.groups} groups do not divide {first} channels"
+        found.append(error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,)))
+        return False
+    if layer.out_channels and layer.out_channels.value != made:
+        message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
+        found.append(error("channel-mismatch", message, layer.out_channels.span, notes=(why,)))
+        return False
+    return True
+
+
+def _channel_mismatch(layer: LayerDescription, data: Shape, wanted: int, why: str) -> Diagnostic:
+    mend = "check that the description has the layers of the model, in its order"
+    if operation_of(layer) == "linear" and data.channels * data.pixels == wanted:
+        mend = "write `flatten: true`"
+    arrives = f"its input is {data}"
+    message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
+    span = layer.processors.span
+    return error("channel-mismatch", message, span, f"{data.channels} channels arrive", (why, arrives), mend)
+
+
+def _output_shape(
+    layer: LayerDescription, data: Shape, convolution: Convolution | None, found: Found
+) -> Shape | None:
+    if not has_convolution(layer):
+        return _passed_through(layer, data, found)
+    if convolution is None:
+        return None
+    geometry, weight = convolution.geometry, convolution.weights.weight
+    size = (data.rows, data.columns)
+    if convolution.is_transposed:
+        channels = weight.shape[1] * geometry.groups
+        rows, columns = geometry.transposed_output_size(size)
+    else:
+        channels = weight.shape[0]
+        rows, columns = geometry.output_size(size)
+    if rows > 0 and columns > 0:
+        return Shape(channels, rows, columns, is_1d=operation_of(layer) == "conv1d")
+    kernel = "x".join(map(str, geometry.kernel_size))
+    message = f"{layer.title}: a {kernel} kernel with pad {geometry.padding[0]} finds no place in {data}"
+    span = (layer.pad or layer.kernel_size or layer.op or layer.processors).span
+    found.append(error("no-output", message, span, f"the output would be {rows}x{columns}"))
+    return None
+
+
+def _passed_through(layer: LayerDescription, data: Shape, found: Found) -> Shape | None:
+    if layer.out_channels is None or layer.out_channels.value == data.channels:
+        return data
+    message = f"{layer.title} states {layer.out_channels.value} output channels and passes {data.channels} on"
+    found.append(error("channel-mismatch", message, layer.out_channels.span))
+    return None
+
+
+def _output_stage(around: Surroundings, place: int, found: Found) -> OutputStage | None:
+    layer = around.path[place]
+    is_last = around.is_last(place)
+    bits = int(layer.output_width.value) if layer.output_width else 8
+    if is_last and around.options.output_width is not None:
+        bits = around.options.output_width
+    activation = Activation(layer.activate.value if layer.activate else "none")
+    if bits == 32 and is_last and not has_convolution(layer):
+        message = f"{layer.title} is the last layer, has no convolution and so no 32-bit output"
+        found.append(error("wide-without-convolution", message, layer.span))
+        return None
+    if bits == 32 and is_last and activation is not Activation.NONE and layer.activate:
+        message = f"{layer.title} has 32-bit output and an activation"
+        why = "the accumulator is written as it is, before the activation"
+        mend = "write `activate: None`, or `output_width: 8`"
+        found.append(error("wide-with-activation", message, layer.activate.span, notes=(why,), help=mend))
+        return None
+    shift = _total_shift(around, layer) if has_convolution(layer) else 0
+    if shift is None or (bits == 8 and not _is_possible(layer, shift, found)):
+        return None
+    return OutputStage(bits, shift, activation)
+
+
+def _total_shift(around: Surroundings, layer: LayerDescription) -> int | None:
+    if layer.bypass and layer.bypass.value:
+        return layer.output_shift.value if layer.output_shift else BYPASS_SHIFT
+    return around.weights.shift.get(layer.index)
+
+
+def _is_possible(layer: LayerDescription, shift: int, found: Found) -> bool:
+    lowest, highest = SHIFT_RANGE
+    if lowest <= shift <= highest:
+        return True
+    span = layer.output_shift.span if layer.output_shift else layer.span
+    message = f"{layer.title}: the total shift is {shift}, the hardware has {lowest} to {highest}"
+    why = "total shift = output_shift + 8 - width of the weights in bits"
+    found.append(error("shift-range", message, span, notes=(why,)))
+    return False
+
+
+def _buffer_update(
+    around: Surroundings, layer: LayerDescription, output: Shape | None, found: Found
+) -> BufferUpdate | None:
+    if layer.buffer_shift and layer.in_sequences:
+        buffer = around.network.find_buffer(layer.in_sequences.value[0])
+        index = around.network.data_buffer.index(buffer) if buffer else 0
+        return BufferUpdate(index, shift=layer.buffer_shift.value)
+    if layer.buffer_insert is None or output is None:
+        return None
+    index = _written_buffer(around, layer)
+    shape, rows = around.buffers[index].shape, layer.buffer_insert.value
+    values = output.channels * output.pixels
+    if output.channels == shape.channels and output.pixels in {shape.columns, rows * shape.columns}:
+        return BufferUpdate(index, insert=rows)
+    message = f"{layer.title} inserts {rows} rows of {shape.channels}x{shape.columns}, its output is {output}"
+    why = f"that are {values} values, the buffer `{around.buffers[index].name}` is {shape}"
+    found.append(error("buffer-insert", message, layer.buffer_insert.span, notes=(why,)))
+    return None
+
+
+def _written_buffer(around: Surroundings, layer: LayerDescription) -> int:
+    """The buffer that lies where the layer writes; with one buffer there is no question."""
+    written = layer.output_processors.value if layer.output_processors else 0
+    fitting = [i for i, buffer in enumerate(around.buffers) if buffer.processors == written]
+    return fitting[0] if fitting else 0
+
+
+def _placement(around: Surroundings, place: int, output: Shape) -> Placement:
+    layer = around.path[place]
+    streaming = layer.streaming is not None and layer.streaming.value
+    return Placement(
+        processors=layer.processors.value,
+        output_processors=_output_processors(around, place, output),
+        in_offset=_in_offset(around, place),
+        out_offset=layer.out_offset.value if layer.out_offset else 0,
+        read_gap=layer.read_gap.value if layer.read_gap else 0,
+        write_gap=layer.write_gap.value if layer.write_gap else 0,
+        data_format=layer.data_format.value if layer.data_format else "hwc",
+        streaming=streaming and not around.options.ignore_streaming,
+        bias_groups=layer.bias_group.value if layer.bias_group else (),
+    )
+
+
+def _in_offset(around: Surroundings, place: int) -> int:
+    layer = around.path[place]
+    if place == 0 and around.options.input_offset is not None:
+        return around.options.input_offset
+    if layer.in_offset:
+        return layer.in_offset.value
+    before = around.path[place - 1].out_offset if place else None
+    return before.value if before else 0
+
+
+def _output_processors(around: Surroundings, place: int, output: Shape) -> int:
+    layer, output_map = around.path[place], around.network.output_map
+    if around.is_last(place) and output_map:
+        return output_map.value
+    if layer.output_processors:
+        return layer.output_processors.value
+    if around.is_last(place):
+        return packed_processors(output.channels)
+    return around.path[place + 1].processors.value

@@ -1,0 +1,115 @@
+"""Description + checkpoint + device + input shape -> Program: every default filled in, every shape known."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.device import Device
+from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, note, warning
+from ai8xsim.errors import ResolveError
+from ai8xsim.network import LayerDescription, NetworkDescription
+from ai8xsim.program.layer import Surroundings, resolve_layer
+from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
+from ai8xsim.program.path import executed_path
+from ai8xsim.program.weights import assign_weights
+
+
+def resolve(
+    network: NetworkDescription,
+    checkpoint: Checkpoint,
+    device: Device,
+    input_shape: Sequence[int],
+    options: Options = Options(),  # noqa: B008  (frozen)
+) -> Program:
+    """The complete program of a network on a device, for samples of one shape.
+
+    input_shape: (C, H, W), or (C, L) for 1D data.
+    Raises ResolveError, with every fault, where no value can be computed; what the device cannot hold is
+    the affair of `check`.
+    Source: `spec/ARITHMETIC.md`; vendor document, "Network Loader Configuration Language".
+    """
+    found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
+    shape = _sample_shape(input_shape, found)
+    path = executed_path(network, options.start_layer, found)
+    weights = assign_weights(network, checkpoint, device, options.start_layer, found)
+    buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
+    layers: list[Layer] = []
+    if shape is not None and path:
+        surroundings = Surroundings(network, options, shape, path, buffers, weights)
+        layers = _resolve_path(surroundings, found)
+    if errors_among(found):
+        raise ResolveError(by_place([*network.diagnostics, *checkpoint.diagnostics, *found]))
+    assert shape is not None
+    return Program(
+        path=network.path,
+        device=device,
+        options=options,
+        input_shape=shape,
+        layers=_with_outputs(layers, path),
+        idle=tuple(
+            IdleLayer(layer.index, layer.name.value if layer.name else None, weights.weights.get(layer.index))
+            for layer in network.layers
+            if layer not in path
+        ),
+        buffers=buffers,
+        diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found, *_notes(network)]),
+    )
+
+
+def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:
+    found = []
+    arch = network.arch.value
+    if checkpoint.arch is not None and checkpoint.arch.lower() != arch.lower():
+        message = f"the description is for `{arch}`, the checkpoint for `{checkpoint.arch}`"
+        mend = f"write `arch: {checkpoint.arch}`, or take the checkpoint of `{arch}`"
+        found.append(error("arch-mismatch", message, network.arch.span, help=mend))
+    if options.simple1b:
+        message = "what 1-bit weights compute in the simple mode (XOR) is not known"
+        found.append(error("simple1b", message, help="do without `--simple1b`"))
+    return found
+
+
+def _sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None:
+    sizes = tuple(int(size) for size in shape)
+    if len(sizes) in {2, 3} and min(sizes) > 0:
+        rows, *columns = sizes[1:]
+        return Shape(sizes[0], rows, columns[0] if columns else 1, is_1d=not columns)
+    message = f"a sample of shape {sizes} is neither (C, H, W) nor (C, L)"
+    found.append(error("sample-rank", message, help="give one sample's shape, without the batch axis"))
+    return None
+
+
+def _rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
+    described = network.data_buffer[index]
+    rows, *columns = described.dim.value
+    shape = Shape(described.channels.value, rows, columns[0] if columns else 1, is_1d=not columns)
+    return RollingBuffer(described.name.value, shape, described.processors.value, described.offset.value)
+
+
+def _resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> list[Layer]:
+    """Layer by layer; what stands behind a layer in doubt is left out, so that one cause gives one message."""
+    done: dict[int, Layer] = {}
+    for place in range(len(surroundings.path)):
+        layer = resolve_layer(surroundings, place, done, found)
+        if layer is not None:
+            done[layer.index] = layer
+    return list(done.values())
+
+
+def _with_outputs(layers: list[Layer], path: Sequence[LayerDescription]) -> tuple[Layer, ...]:
+    """The layers with their `is_output`: those that say so, and always the last one."""
+    said = {layer.index for layer in path if layer.output and layer.output.value}
+    outputs = said | {layers[-1].index}
+    return tuple(replace(layer, is_output=layer.index in outputs) for layer in layers)
+
+
+def _notes(network: NetworkDescription) -> list[Diagnostic]:
+    conditional = [layer.snoop_sequence for layer in network.layers if layer.snoop_sequence]
+    given = network.snoop or (conditional[0] if conditional else None)
+    if given is None:
+        return []
+    message = "conditional execution (`snoop`) is not executed; `simulated_sequence` says which way to take"
+    return [note("snoop", message, given.key_span)]

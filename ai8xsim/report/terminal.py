@@ -1,0 +1,89 @@
+"""Results in the terminal: tables and progress bars."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ai8xsim.program import Program
+from ai8xsim.trace import Difference, LayerTrace, Trace
+
+Labels = npt.NDArray[np.integer[Any]]
+
+SHOWN_VALUES = 32
+
+
+@contextmanager
+def progress_bar(title: str, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears once there is more than one step; yields what reports (done, in all)."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bars:
+        task = bars.add_task(title, total=None, visible=False)
+
+        def report(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total, visible=done < total)
+
+        yield report
+
+
+def print_trace(trace: Trace) -> None:
+    """The layers, one a row, and the last one's values if they are few."""
+    console = Console()
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("layer", "name", "operator", "output", "type", "saturated", "sha256"):
+        table.add_column(title, justify="right" if title in {"layer", "saturated"} else "left")
+    for layer in trace:
+        table.add_row(*_row(layer))
+    console.print(table)
+    last = trace.layers[-1]
+    if last.output.size <= SHOWN_VALUES:
+        console.print(f"output: {last.output.ravel().tolist()}", highlight=False)
+
+
+def _row(layer: LayerTrace) -> tuple[str, ...]:
+    digests = layer.digests
+    digest = digests[0][:16] if len(digests) == 1 else f"{len(digests)} samples"
+    shape = "x".join(map(str, layer.shape))
+    saturated = "" if layer.saturated is None else f"{layer.saturated}"
+    return str(layer.index), layer.name or "", layer.operator, shape, str(layer.output.dtype), saturated, digest
+
+
+def print_comparison(difference: Difference | None, expected: str) -> None:
+    """Whether a comparison succeeded, and where it first failed."""
+    console = Console(stderr=difference is not None)
+    if difference is None:
+        console.print(f"equal to {expected}", style="green", highlight=False)
+    else:
+        console.print(f"differs from {expected}: {difference}", style="red", highlight=False, markup=False)
+
+
+def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> None:
+    """The bundled network: what it is, each layer against PyTorch, and how often it is right."""
+    console = Console()
+    count = len(labels)
+    weights = sum(layer.convolution.weights.weight.size for layer in program.layers if layer.convolution)
+    console.print(
+        f"{program.device}: {len(program.layers)} layers, {weights:,} weights, {program.macs:,} MACs an image; "
+        f"{count} held-out images of {program.input_shape}",
+        highlight=False,
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("layer", "name", "operator", "output", "type", "saturated", "different from PyTorch"):
+        table.add_column(title, justify="right" if title in {"layer", "saturated"} else "left")
+    for mine, other in zip(ours, theirs, strict=True):
+        different = int((mine.output != other.output).sum())
+        table.add_row(*_row(mine)[:-1], f"{different} of {mine.output.size:,}")
+    console.print(table)
+    answers, others = (trace.output.reshape(count, -1).argmax(axis=1) for trace in (ours, theirs))
+    right, agreeing = int((answers == labels).sum()), int((answers == others).sum())
+    console.print(f"accuracy: {right} of {count} images right ({right / count:.1%})", highlight=False)
+    console.print(f"agreement with PyTorch: {agreeing} of {count} answers", highlight=False)
+    difference = ours.first_difference(theirs)
+    verdict = "every bit of every layer is equal" if difference is None else f"first difference: {difference}"
+    console.print(verdict, style="green" if difference is None else "red", highlight=False)

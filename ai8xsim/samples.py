@@ -1,0 +1,88 @@
+"""Samples: is an array what a program takes?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.errors import InputError
+from ai8xsim.formats import ACTIVATION
+from ai8xsim.program import Shape
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples that a program takes: int8, (N, rows, columns, channels). `is_batch` tells how they came."""
+
+    nhwc: npt.NDArray[np.int8]
+    is_batch: bool
+
+
+def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
+    """The samples in the simulator's layout.
+
+    samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
+    Raises InputError that says which value stands where and what to do.
+    """
+    array = np.asarray(samples)
+    fault = _rank_or_shape_fault(array, shape) or _type_fault(array) or _value_fault(array)
+    if fault is not None:
+        raise InputError([fault])
+    is_batch = array.shape not in _accepted(shape)
+    x_nchw = array.reshape(-1, *shape.chw).astype(np.int8)
+    return Samples(np.ascontiguousarray(x_nchw.transpose(0, 2, 3, 1)), is_batch)
+
+
+def _accepted(shape: Shape) -> tuple[tuple[int, ...], ...]:
+    """The shapes of one sample: 1D data may have a last axis of 1, or lack it."""
+    return (shape.chw, shape.chw[:2]) if shape.columns == 1 else (shape.chw,)
+
+
+def _rank_or_shape_fault(array: Array, shape: Shape) -> Diagnostic | None:
+    accepted = _accepted(shape)
+    if array.shape in accepted or (array.ndim > 1 and len(array) > 0 and array.shape[1:] in accepted):
+        return None
+    wanted = f"{shape.array_shape} or a batch (N, {', '.join(map(str, shape.array_shape))})"
+    message = f"samples have the shape {array.shape}, the program takes {wanted}"
+    return error("sample-shape", message, help=_shape_remedy(array, shape))
+
+
+def _shape_remedy(array: Array, shape: Shape) -> str:
+    if array.ndim > 0 and len(array) == 0:
+        return "the batch is empty"
+    if array.shape == (shape.rows, shape.columns, shape.channels):
+        return "the channels come last; use samples.transpose(2, 0, 1)"
+    if array.ndim == 4 and array.shape[1:] == (shape.rows, shape.columns, shape.channels):
+        return "the channels come last; use samples.transpose(0, 3, 1, 2)"
+    return "give resolve the input_shape of these samples, or reshape them"
+
+
+def _type_fault(array: Array) -> Diagnostic | None:
+    if np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating):
+        return None
+    message = f"samples are of type {array.dtype}, not integers"
+    return error("sample-type", message, help="convert them to int8")
+
+
+def _value_fault(array: Array) -> Diagnostic | None:
+    outside = (array < ACTIVATION.minimum) | (array > ACTIVATION.maximum) | np.isnan(array)
+    if outside.any():
+        place, value = _first(array, outside)
+        message = f"samples[{place}] is {value}, outside {ACTIVATION}"
+        mend = f"{int(outside.sum())} of {array.size} values are; normalize the data to -128..127 first"
+        return error("sample-range", message, help=mend)
+    if np.issubdtype(array.dtype, np.floating) and (fractions := array != np.floor(array)).any():
+        place, value = _first(array, fractions)
+        message = f"samples[{place}] is {value}, not an integer"
+        mend = "scale data in [-1, 1) by 128 and round it to integers in -128..127 first"
+        return error("sample-fraction", message, help=mend)
+    return None
+
+
+def _first(array: Array, mask: npt.NDArray[np.bool_]) -> tuple[str, object]:
+    index = tuple(int(i) for i in np.argwhere(mask)[0])
+    return ", ".join(map(str, index)), array[index].item()

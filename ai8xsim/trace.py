@@ -1,0 +1,213 @@
+"""What was computed: each executed layer's output. A trace stands on its own; it needs no program."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.diagnostics import Span, error
+from ai8xsim.errors import InputError
+
+Integers = npt.NDArray[np.integer[Any]]
+META_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LayerTrace:
+    """One layer's output.
+
+    index: the layer's place in the description.  shape: one sample's, always (C, H, W); 1D counts as (C, L, 1).
+    output: int8, or int32 for 32-bit output; (C, H, W) or (C, L), with a leading batch axis for a batch.
+    saturated: how many outputs lay outside int8 before they were saturated, over the whole batch;
+        None where nothing is rounded.
+    """
+
+    index: int
+    name: str | None
+    operator: str
+    shape: tuple[int, int, int]
+    output: Integers
+    saturated: int | None
+    is_batch: bool = False
+
+    @property
+    def samples(self) -> Integers:
+        """The output as (N, C, H, W), one sample or many."""
+        return self.output.reshape(-1, *self.shape)
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """Each sample's SHA-256 of the output as little-endian int32 in the order channel, row, column."""
+        return tuple(digest_of(sample) for sample in self.samples)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the only sample. Raises ValueError if there are several."""
+        (single,) = self.digests
+        return single
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        return f"layer {self.index}" + (f" (`{self.name}`)" if self.name else "")
+
+
+def digest_of(values: Integers) -> str:
+    """The SHA-256 of integers as little-endian int32 in C order.
+
+    >>> digest_of(np.array([[0, -1]]))[:8]
+    '7e9dfeee'
+    """
+    return hashlib.sha256(np.ascontiguousarray(values, dtype="<i4").tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two traces part. `index` is (channel, row, column), with the sample in front for a batch;
+    it is None, and so are the values, where a layer is missing or has another shape (see `reason`)."""
+
+    layer: int
+    name: str | None
+    index: tuple[int, ...] | None
+    ours: int | None
+    theirs: int | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        title = f"layer {self.layer}" + (f" (`{self.name}`)" if self.name else "")
+        if self.index is None:
+            return f"{title}: {self.reason}"
+        return f"{title} at {self.index}: {self.ours}, not {self.theirs}"
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """The layers' outputs, in the order of execution; with `keep="outputs"` those of output layers only."""
+
+    layers: tuple[LayerTrace, ...]
+    output_indices: tuple[int, ...]
+
+    def __getitem__(self, key: int | str) -> LayerTrace:
+        """A layer by its number or, in any case, by its name. Raises KeyError."""
+        wanted = key.lower() if isinstance(key, str) else key
+        for layer in self.layers:
+            if wanted == layer.index or (layer.name is not None and wanted == layer.name.lower()):
+                return layer
+        known = ", ".join(layer.title for layer in self.layers)
+        raise KeyError(f"the trace has no layer {key!r}; it has {known}")
+
+    def __iter__(self) -> Iterator[LayerTrace]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def output(self) -> Integers:
+        """The last layer's output."""
+        return self.layers[-1].output
+
+    @property
+    def outputs(self) -> Mapping[int, Integers]:
+        """Every output layer's output, by layer number."""
+        return MappingProxyType({index: self[index].output for index in self.output_indices})
+
+    def first_difference(self, other: "Trace") -> Difference | None:
+        """Where the other trace parts from this one, in the order of execution; None if they are equal."""
+        theirs = {layer.index: layer for layer in other.layers}
+        for ours in self.layers:
+            found = _difference(ours, theirs.pop(ours.index, None))
+            if found is not None:
+                return found
+        for extra in theirs.values():
+            return Difference(extra.index, extra.name, None, None, None, "only the other trace has it")
+        return None
+
+    def save(self, file: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write the trace as npz: arrays `layer{number}`, and `meta`, a JSON text."""
+        arrays: dict[str, Any] = {f"layer{layer.index}": layer.output for layer in self.layers}
+        np.savez_compressed(file, meta=np.array(json.dumps(self._meta())), **arrays)
+
+    def _meta(self) -> dict[str, Any]:
+        layers = [
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "operator": layer.operator,
+                "shape": layer.shape,
+                "saturated": layer.saturated,
+                "is_batch": layer.is_batch,
+            }
+            for layer in self.layers
+        ]
+        return {"schema_version": META_VERSION, "layers": layers, "outputs": self.output_indices}
+
+
+def load_trace(path: str | os.PathLike[str]) -> Trace:
+    """The trace in an npz file. Raises InputError if it is none, OSError if it cannot be opened."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            meta = json.loads(str(archive["meta"]))
+            layers = tuple(_stored_layer(entry, archive) for entry in meta["layers"])
+            return Trace(layers, tuple(int(index) for index in meta["outputs"]))
+    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as fault:
+        mend = "make one with `ai8xsim simulate --trace`"
+        message = "this is no trace, or a damaged one"
+        found = error("not-a-trace", message, Span(os.fspath(path)), notes=(str(fault),), help=mend)
+        raise InputError([found]) from None
+
+
+def output_difference(trace: Trace, expected: Integers) -> Difference | None:
+    """Where the trace's output parts from an expected one, or None. Axes of one do not count.
+
+    Integer values are compared, whatever the type that they are stored in.
+    """
+    ours = trace.layers[-1]
+    if expected.size != ours.output.size or _long_axes(expected) != _long_axes(ours.output):
+        sizes = f"{_size(ours.output.shape)} and {_size(expected.shape)}"
+        return Difference(ours.index, ours.name, None, None, None, f"the shapes differ: {sizes}")
+    theirs = replace(ours, output=expected.reshape(ours.output.shape))
+    return _difference(ours, theirs)
+
+
+def _long_axes(values: Integers) -> list[int]:
+    return [size for size in values.shape if size != 1]
+
+
+def _stored_layer(entry: Mapping[str, Any], archive: Mapping[str, Integers]) -> LayerTrace:
+    channels, rows, columns = (int(size) for size in entry["shape"])
+    return LayerTrace(
+        index=int(entry["index"]),
+        name=entry["name"],
+        operator=str(entry["operator"]),
+        shape=(channels, rows, columns),
+        output=archive[f"layer{entry['index']}"],
+        saturated=entry["saturated"],
+        is_batch=bool(entry["is_batch"]),
+    )
+
+
+def _difference(ours: LayerTrace, theirs: LayerTrace | None) -> Difference | None:
+    if theirs is None:
+        return Difference(ours.index, ours.name, None, None, None, "the other trace lacks it")
+    mine, others = ours.samples, theirs.samples
+    if mine.shape != others.shape:
+        sizes = " and ".join(_size(values.shape) for values in (mine, others))
+        return Difference(ours.index, ours.name, None, None, None, f"the shapes differ: {sizes}")
+    if np.array_equal(mine, others):
+        return None
+    place = tuple(int(i) for i in np.argwhere(mine != others)[0])
+    index = place if ours.is_batch else place[1:]
+    return Difference(ours.index, ours.name, index, int(mine[place]), int(others[place]))
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
