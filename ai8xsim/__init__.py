@@ -38,9 +38,34 @@ _ROOMS = MappingProxyType(
 )
 _HOMES = MappingProxyType({name: room for room, names in _ROOMS.items() for name in names})
 
-__all__ = [  # noqa: PLE0604, RUF022  (the names of the table above)
+__all__ = [
+    "DEVICES",
+    "MAX78000",
+    "MAX78002",
+    "Ai8xsimError",
+    "Checkpoint",
+    "CheckpointError",
+    "Device",
+    "Diagnostic",
+    "Difference",
+    "InputError",
+    "LayerTrace",
+    "NetworkDescription",
+    "NetworkError",
+    "Options",
+    "Program",
+    "ResolveError",
+    "Session",
+    "Severity",
+    "Simulator",
+    "Span",
+    "Trace",
     "__version__",
-    *_HOMES,
+    "load_trace",
+    "read_checkpoint",
+    "read_network",
+    "render",
+    "resolve",
 ]
 
 

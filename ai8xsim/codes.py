@@ -63,6 +63,7 @@ _ROWS = (
          "Remove `pad`."),
     Code("dilation-without-convolution", "A layer without a convolution dilates.",
          "`dilation` spreads the taps of a kernel; pools have `pool_dilation`.", "Remove `dilation`."),
+    Code("dilation", "A ConvTranspose2d is dilated.", "The language dilates Conv1d and Conv2d.", "Remove `dilation`."),
     Code("kernel-size", "The operation has no such kernel.",
          "Conv2d has 1x1 and 3x3, ConvTranspose2d 3x3, Conv1d lengths 1 to 9, Linear always 1x1.",
          "Write the kernel of the model's layer."),

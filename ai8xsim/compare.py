@@ -4,7 +4,7 @@ Float arithmetic is exact as long as every sum stays an integer that the format 
 up to 2**53 in float64. The bound is computed for each layer, and the format chosen by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -113,13 +113,14 @@ def _shaped(layer: Layer, block: "Tensor") -> "Tensor":
 def _combined(elementwise: ElementWise, blocks: Sequence["Tensor"]) -> "Tensor":
     import torch
 
-    operation = {
+    operations: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
         "add": torch.add,
         "sub": torch.sub,
         "or": torch.bitwise_or,
         "xor": torch.bitwise_xor,
-    }[elementwise.operation]
-    return reduce(operation, [block.long() for block in blocks]).clamp(-128, 127).double()
+    }
+    combined = reduce(operations[elementwise.operation], [block.long() for block in blocks])
+    return combined.clamp(-128, 127).double()
 
 
 def _pooled(pooling: Pooling | None, x: "Tensor") -> "Tensor":
@@ -185,11 +186,10 @@ def _output(stage: OutputStage, acc: "Tensor") -> "Tensor":
 
 
 def _layer_trace(layer: Layer, data: "Tensor", is_batch: bool) -> LayerTrace:
-    kind = np.int8 if layer.convolution is None or layer.output_stage.bits == 8 else np.int32
-    values = data.long().numpy()
-    if values.min() < -128 or values.max() > 127:
-        kind = np.int32
-    output = values.reshape(-1, *layer.output_shape.array_shape).astype(kind)
+    values: npt.NDArray[np.int64] = data.long().numpy()
+    is_wide = layer.output_stage.bits == 32 or values.min() < -128 or values.max() > 127
+    shaped = values.reshape(-1, *layer.output_shape.array_shape)
+    output = shaped.astype(np.int32) if is_wide else shaped.astype(np.int8)
     return LayerTrace(
         index=layer.index,
         name=layer.name,

@@ -1,10 +1,10 @@
 """The exceptions of ai8xsim. Each carries its diagnostics: all faults that were found, not the first.
 
-    Ai8xsimError
-    ├── NetworkError       the description (YAML) cannot be understood
-    ├── CheckpointError    the checkpoint cannot be read, or is not a quantized one
-    ├── ResolveError       description, checkpoint and input shape do not fit each other
-    └── InputError         samples, or a file of them, are not what the program takes
+Ai8xsimError
+├── NetworkError       the description (YAML) cannot be understood
+├── CheckpointError    the checkpoint cannot be read, or is not a quantized one
+├── ResolveError       description, checkpoint and input shape do not fit each other
+└── InputError         samples, or a file of them, are not what the program takes
 """
 
 from collections.abc import Iterable

@@ -32,7 +32,9 @@ def processors_per_pass(channels: int) -> int:
     (3, 52)
     """
     per_pass = -(-channels // pass_count(channels))
-    return per_pass if channels <= PROCESSORS else -(-per_pass // PROCESSORS_PER_MEMORY) * PROCESSORS_PER_MEMORY
+    return (
+        per_pass if channels <= PROCESSORS else -(-per_pass // PROCESSORS_PER_MEMORY) * PROCESSORS_PER_MEMORY
+    )
 
 
 def packed_processors(channels: int) -> int:

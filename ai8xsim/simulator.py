@@ -13,11 +13,21 @@ import numpy.typing as npt
 
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program
-from ai8xsim.program.operations import Activation, BufferUpdate, ElementWise, Input, Join, RollingBuffer, Source
+from ai8xsim.program.operations import (
+    Activation,
+    BufferUpdate,
+    Convolution,
+    ElementWise,
+    Input,
+    Join,
+    RollingBuffer,
+    Source,
+)
 from ai8xsim.samples import Samples, checked_samples
 from ai8xsim.trace import LayerTrace, Trace
 
 Data = npt.NDArray[Any]
+Packed = conv.PackedWeight | conv.PackedTransposedWeight
 Keep = Literal["all", "outputs"]
 Progress = Callable[[int, int], None]
 
@@ -50,7 +60,9 @@ class Simulator:
             raise ValueError(f"threads is {threads}; it must be 1 or more")
         self.program = program
         self._threads = threads or 1
-        self._packed = {layer.index: _packed(layer) for layer in program.layers if layer.convolution}
+        self._packed = {
+            layer.index: _packed(layer.convolution) for layer in program.layers if layer.convolution
+        }
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all", progress: Progress | None = None) -> Trace:
         """The trace of one sample or a batch; every sample starts with empty data buffers.
@@ -63,7 +75,9 @@ class Simulator:
         chunks = [checked.nhwc[at : at + CHUNK] for at in range(0, len(checked.nhwc), CHUNK)]
         parts = []
         done = 0
-        for part in self._map(lambda chunk: self._compute(chunk, self._empty_buffers(len(chunk)), keep), chunks):
+        for part in self._map(
+            lambda chunk: self._compute(chunk, self._empty_buffers(len(chunk)), keep), chunks
+        ):
             parts.append(part)
             done += min(CHUNK, len(checked.nhwc) - done)
             if progress is not None:
@@ -125,7 +139,7 @@ class Session:
         return self._simulator._trace(parts, checked)
 
 
-def run_layer(layer: Layer, inputs: Sequence[Data], packed: conv.PackedWeight | None) -> Computed:
+def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Computed:
     """One layer's work on channels-last inputs, in the order that `Layer` states."""
     operands = [_shaped(block, layer) for block in _operands(_joined(layer.join, inputs), layer)]
     saturated: int | None = None
@@ -142,10 +156,11 @@ def run_layer(layer: Layer, inputs: Sequence[Data], packed: conv.PackedWeight | 
     return _convolved(layer, data, packed)
 
 
-def _packed(layer: Layer) -> conv.PackedWeight:
-    assert layer.convolution is not None
-    pack = conv.pack_transposed if layer.convolution.is_transposed else conv.pack
-    return pack(layer.convolution.weights.weight, layer.convolution.geometry)
+def _packed(convolution: Convolution) -> Packed:
+    weight, geometry = convolution.weights.weight, convolution.geometry
+    return (
+        conv.pack_transposed(weight, geometry) if convolution.is_transposed else conv.pack(weight, geometry)
+    )
 
 
 def _empty_buffer(buffer: RollingBuffer, samples: int) -> Data:
@@ -199,11 +214,13 @@ def _flattened(data: Data) -> Data:
     return np.ascontiguousarray(data.transpose(0, 3, 1, 2)).reshape(len(data), 1, 1, -1)
 
 
-def _convolved(layer: Layer, data: Data, packed: conv.PackedWeight) -> Computed:
+def _convolved(layer: Layer, data: Data, packed: Packed) -> Computed:
     assert layer.convolution is not None
     c, stage = layer.convolution, layer.output_stage
-    convolve = conv.convolve_transposed if c.is_transposed else conv.convolve
-    acc = convolve(data, packed, c.weights.bias, c.geometry)
+    if isinstance(packed, conv.PackedTransposedWeight):
+        acc = conv.convolve_transposed(data, packed, c.weights.bias, c.geometry)
+    else:
+        acc = conv.convolve(data, packed, c.weights.bias, c.geometry)
     if stage.bits == 8:
         return Computed(*requantize.requantize(acc, stage.shift, stage.activation.value))
     return Computed(_wide(acc, stage.activation), None)

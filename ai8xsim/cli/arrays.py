@@ -22,7 +22,9 @@ def read_array(path: Path) -> Array:
     except (ValueError, EOFError, TypeError, SyntaxError, OverflowError, MemoryError) as fault:
         mend = "save one with numpy.save"
         why = (str(fault).partition("\n")[0],)
-        found = error("not-an-array", "this is no .npy array, or a damaged one", Span(str(path)), "", why, mend)
+        found = error(
+            "not-an-array", "this is no .npy array, or a damaged one", Span(str(path)), "", why, mend
+        )
         raise InputError([found]) from None
 
 

@@ -5,7 +5,12 @@ import click
 from ai8xsim.codes import CODES, Code
 from ai8xsim.diagnostics import closest
 
-SCOPES = {"global": "at the top", "layer": "in a layer", "data_buffer": "in `data_buffer`", "unload": "in `unload`"}
+SCOPES = {
+    "global": "at the top",
+    "layer": "in a layer",
+    "data_buffer": "in `data_buffer`",
+    "unload": "in `unload`",
+}
 
 
 @click.command()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class HexInteger(click.ParamType):
+class HexInteger(click.ParamType[int]):
     """An integer, in hex (`0x2000`) or decimal."""
 
     name = "offset"
@@ -28,7 +28,7 @@ class HexInteger(click.ParamType):
         return number if number >= 0 else self.fail("it must not be negative", param, ctx)
 
 
-class DeviceName(click.ParamType):
+class DeviceName(click.ParamType[Device]):
     """MAX78000 or MAX78002, in any case."""
 
     name = "device"

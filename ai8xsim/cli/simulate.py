@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ai8xsim.checkpoint import Checkpoint
+    from ai8xsim.diagnostics import Diagnostic
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program
     from ai8xsim.trace import Trace
@@ -39,12 +40,14 @@ class Origin:
     input_shape: tuple[int, ...] | None
 
 
-class InputShape(click.ParamType):
+class InputShape(click.ParamType[tuple[int, ...]]):
     """Sizes parted by commas: 3,32,32."""
 
     name = "C,H,W"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
         try:
             sizes = tuple(int(size) for size in str(value).split(","))
         except ValueError:
@@ -95,7 +98,7 @@ def _load(
     from ai8xsim.network import read_network
     from ai8xsim.program import resolve
 
-    found = []
+    found: list[Diagnostic] = []
     described = stored = samples = None
     try:
         described = read_network(network)
@@ -152,9 +155,7 @@ def _run(program: "Program", samples: "Array", flags: dict[str, Any]) -> "Trace"
         return simulator.run(samples, progress=progress)
 
 
-def _write(
-    trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...], force: bool
-) -> None:
+def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...], force: bool) -> None:
     import numpy as np
 
     output, trace_file, save_sample = outputs

@@ -1,142 +1,248 @@
 """Convolutions: activations and weights in, accumulators out.
 
-Weights are packed once and used often. Accumulators have the full width and include the bias; `requantize`
-reduces them to activations.
+Weights are packed once and used often. Accumulators have full width and include the bias; `requantize` reduces
+them to activations. Data is (samples, rows, columns, channels), int8, or int64 where a hidden layer with 32-bit
+output feeds this one ("wide" data).
 """
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ai8xsim.kernels import accumulate
+from ai8xsim.kernels.accumulate import Walk, by_channels, by_dot_products, by_planes
 from ai8xsim.kernels.geometry import ConvolutionGeometry, Pair
 
 IntegerArray = NDArray[Any]
 
+FEW_PRODUCTS = 128  # per output, up to which vectors of pixels beat vectors of products (measured) ...
+ROW_OF_PIXELS = 8  # ... if rows are at least this long
+
 
 class PackedWeight(NamedTuple):
-    """The weight of a convolution in the order in which `convolve` reads it; made by `pack`."""
+    """The weight of a convolution in the order in which the compiled kernels read it; made by `pack`."""
 
-    data: NDArray[np.int8]  # (out, rows * columns * in), depthwise (rows * columns, channels)
-    in_channels: int
+    data: NDArray[np.int8]  # (out, rows * columns * in / groups); depthwise (rows * columns, channels)
     kernel_size: Pair
+    inputs: int
+    outputs: int
     groups: int
-    depthwise: bool
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every channel has an output of its own."""
+        return self.groups == self.inputs == self.outputs > 1
+
+
+class AxisPhase(NamedTuple):
+    """The outputs of a transposed convolution that share their taps, along one axis."""
+
+    first: int  # of these outputs; the next one is a stride away
+    taps: tuple[int, ...]  # that meet an input, in the order of the inputs they meet
+    offset: int  # from `first // stride` to the first of these inputs
+
+
+class PackedTransposedWeight(NamedTuple):
+    """The weight of a transposed convolution as one ordinary convolution per phase; made by `pack_transposed`."""
+
+    phases: tuple[tuple[AxisPhase, AxisPhase, PackedWeight], ...]
+    inputs: int
+    outputs: int
 
 
 def pack(weight_oihw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
     """The weight of a convolution, (out, in / groups, rows, columns), as `convolve` wants it.
 
-    Raises ValueError for values outside int8 or shapes that contradict the geometry.
+    Raises ValueError for values outside int8 and for shapes that contradict the geometry.
     """
     weight = _int8(weight_oihw)
-    outputs, inputs, rows, columns = weight.shape
+    outputs, inputs_per_group, *kernel_size = weight.shape
+    _expect(tuple(kernel_size) == geometry.kernel_size, f"kernel {kernel_size} in {geometry}")
+    _expect(outputs % geometry.groups == 0, f"{outputs} outputs in {geometry}")
+    return _pack(weight, geometry.groups)
+
+
+def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> PackedTransposedWeight:
+    """The weight of a transposed convolution, (in, out / groups, rows, columns), for `convolve_transposed`.
+
+    With stride s, the outputs 0, s, 2s, ... meet only some of the taps, the outputs 1, s + 1, ... the others:
+    each such phase is an ordinary convolution with the kernel turned round, and no product with a stuffed zero
+    is ever computed.
+    Raises ValueError for values outside int8 and for shapes that contradict the geometry.
+    """
+    weight = _int8(weight_iohw)
+    inputs, outputs_per_group, *kernel_size = weight.shape
     groups = geometry.groups
-    if (rows, columns) != tuple(geometry.kernel_size) or outputs % groups:
-        raise ValueError(f"a weight of {weight.shape} does not fit {geometry}")
-    depthwise = groups > 1 and groups == outputs and inputs == 1
-    order = (2, 3, 1, 0) if depthwise else (0, 2, 3, 1)
-    flat = np.ascontiguousarray(weight.transpose(order)).reshape((rows * columns, -1) if depthwise else (outputs, -1))
-    return PackedWeight(flat, inputs * groups, (rows, columns), groups, depthwise)
+    _expect(tuple(kernel_size) == geometry.kernel_size, f"kernel {kernel_size} in {geometry}")
+    _expect(inputs % groups == 0 and geometry.dilation == (1, 1), f"{inputs} inputs in {geometry}")
+    split = weight.reshape(groups, inputs // groups, outputs_per_group, *kernel_size)
+    oihw = split.swapaxes(1, 2).reshape(groups * outputs_per_group, inputs // groups, *kernel_size)
+    phases = tuple(
+        (row, column, _pack(oihw[:, :, row.taps][..., column.taps], groups))
+        for row, column in product(_axis_phases(geometry, 0), _axis_phases(geometry, 1))
+    )
+    return PackedTransposedWeight(phases, inputs, groups * outputs_per_group)
 
 
 def convolve(
     x_nhwc: IntegerArray, packed: PackedWeight, bias: ArrayLike | None, geometry: ConvolutionGeometry
 ) -> IntegerArray:
-    """Accumulators of a convolution, bias included.
+    """Accumulators of a convolution: the sum of products at full resolution, plus 128 times the bias.
 
-    x_nhwc: (samples, rows, columns, in), int8, or int64 for wide data.   bias: one int8 per output, or None;
-    128 times the bias is added.   Returns (samples, rows, columns, out), int32, or int64 for wide data.
+    x_nhwc: (samples, rows, columns, in), int8 or wide.   bias: one int8 per output, or None.
+    Returns (samples, rows, columns, out), in units of 2**-14: int32, for wide data int64.
     Raises ValueError for shapes that contradict each other.
-    Source: README "Saturation and Clipping" (full resolution for products and sums).
+    Source: README "Saturation and Clipping" (nothing saturates before the end).
+
+    >>> geometry = ConvolutionGeometry((1, 1))
+    >>> packed = pack(np.full((1, 2, 1, 1), -128), geometry)
+    >>> convolve(np.full((1, 1, 1, 2), -128, np.int8), packed, [1], geometry).item()
+    32896
     """
-    if x_nhwc.shape[2] == 1 and geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
-        return _convolve_column(x_nhwc, packed, bias, geometry)
-    if FEW and x_nhwc.dtype==np.int8 and geometry.groups==1 and packed.data.shape[1] <= FEW:
-        return _planes(x_nhwc, packed, bias, geometry)
-    padded = _pad(x_nhwc, geometry.padding, geometry.padding)
-    return _accumulate(padded, packed, bias, geometry, geometry.output_size(x_nhwc.shape[1:3]), (0, 0))
-
-FEW=64
-def _planes(x_nhwc, packed, bias, geometry):
-    (kh,kw),(ph,pw),(sh,sw),(dh,dw),g = geometry[:5]
-    n,h,w,c=x_nhwc.shape
-    H,W=h+2*ph,w+2*pw
-    planes=np.zeros((n,c,H,W),np.int8)
-    planes[:,:,ph:ph+h,pw:pw+w]=x_nhwc.transpose(0,3,1,2)
-    oh,ow=geometry.output_size((h,w))
-    count=packed.data.shape[0]
-    typ=np.int32
-    b = np.zeros(count, typ) if bias is None else np.asarray(bias).astype(typ)*typ(128)
-    acc = np.empty((n, oh,ow, count), typ)
-    walk=accumulate.Walk(oh,ow,0,c*H*W,sh*W,sw,kh,kw,dh*W,dw,c,H*W,1)
-    accumulate.by_planes(planes.reshape(-1), packed.data, b, walk, acc.reshape(-1,count))
-    return acc
-
-def _convolve_column(x_nhwc, packed, bias, geometry):
-    n, rows, _, channels = x_nhwc.shape
-    g = ConvolutionGeometry(*(p[::-1] if isinstance(p, tuple) else p for p in geometry))
-    pk = packed._replace(kernel_size=packed.kernel_size[::-1])
-    padded = _pad(x_nhwc.reshape(n,1,rows,channels), g.padding, g.padding)
-    acc = _accumulate(padded, pk, bias, g, g.output_size((1,rows)), (0, 0))
-    return acc.reshape(n, acc.shape[2], 1, acc.shape[3])
-
-
-def _accumulate(padded, packed, bias, geometry, outputs, origin):
-    n,h,w,c = padded.shape
-    wide = padded.dtype == np.int64
-    count = packed.data.shape[1 if packed.depthwise else 0]
-    typ = np.int64 if wide else np.int32
-    b = np.zeros(count, typ) if bias is None else np.asarray(bias).astype(typ)*typ(128)
-    acc = np.empty((n, *outputs, count), typ)
-    (kh,kw),_,(sh,sw),(dh,dw),g = geometry[:5]
-    per=c//g
-    merged = g==1 and dw==1
-    walk = accumulate.Walk(outputs[0], outputs[1], (origin[0]*w+origin[1])*c, h*w*c, sh*w*c, sw*c, kh, 1 if merged else kw, dh*w*c, dw*c, kw*c if merged else per, 1, g)
-    if packed.depthwise:
-        accumulate.by_channels(padded.reshape(-1), packed.data, b, walk, acc.reshape(-1,count))
-    else:
-        accumulate.by_dot_products(padded.reshape(-1), packed.data, b, walk, acc.reshape(-1,count))
-    return acc
-
-def _pad(x, before, after):
-    if not any(before) and not any(after):
-        return np.ascontiguousarray(x)
-    n,h,w,c=x.shape
-    padded=np.zeros((n,h+before[0]+after[0],w+before[1]+after[1],c),x.dtype)
-    padded[:, before[0]:before[0]+h, before[1]:before[1]+w]=x
-    return padded
-
-def _int8(values: ArrayLike) -> NDArray[np.int8]:
-    array = np.asarray(values)
-    if array.size and not -128 <= int(array.min()) <= int(array.max()) <= 127:
-        raise ValueError("weights outside int8")
-    return array.astype(np.int8)
-
-def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
-    """The weight of a transposed convolution, (in, out / groups, rows, columns)."""
-    return PackedWeight(np.asarray(weight_iohw).astype(np.int64),0,(0,0),1,False)
+    size = (x_nhwc.shape[1], x_nhwc.shape[2])
+    outputs = geometry.output_size(size)
+    _expect(min(outputs) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
+    _expect((packed.kernel_size, packed.groups) == (geometry.kernel_size, geometry.groups), f"{geometry}")
+    start = _start(bias, packed.outputs, x_nhwc.dtype)
+    if size[1] == outputs[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
+        # One-dimensional data is a column of pixels; lying down as a row it has its taps side by side.
+        return _convolve(x_nhwc.swapaxes(1, 2), packed, start, geometry.swapped()).swapaxes(1, 2)
+    return _convolve(x_nhwc, packed, start, geometry)
 
 
 def convolve_transposed(
-    x_nhwc: IntegerArray, packed: PackedWeight, bias: ArrayLike | None, geometry: ConvolutionGeometry
+    x_nhwc: IntegerArray, packed: PackedTransposedWeight, bias: ArrayLike | None, geometry: ConvolutionGeometry
 ) -> IntegerArray:
-    """Accumulators of a transposed convolution, bias included."""
-    (kh, kw), (ph, pw), (sh, sw), (dh, dw) = geometry[:4]
-    n, h, w, c = x_nhwc.shape
-    oh, ow = geometry.transposed_output_size((h, w))
-    g = geometry.groups
-    per = packed.data.shape[1]
-    x = x_nhwc.astype(np.int64)
-    full = np.zeros((n, oh + 2 * ph, ow + 2 * pw, per * g), np.int64)
-    for i in range(kh):
-        for j in range(kw):
-            part = full[:, i * dh : i * dh + (h - 1) * sh + 1 : sh, j * dw : j * dw + (w - 1) * sw + 1 : sw]
-            for q in range(g):
-                c0, c1 = q * c // g, (q + 1) * c // g
-                part[..., q * per : (q + 1) * per] += x[..., c0:c1] @ packed.data[c0:c1, :, i, j]
-    acc = full[:, ph : ph + oh, pw : pw + ow]
+    """Accumulators of a transposed convolution, plus 128 times the bias; shapes and units as for `convolve`.
+
+    Source: PyTorch's ConvTranspose2d, whose inputs and outputs change places in the weight.
+    """
+    size = (x_nhwc.shape[1], x_nhwc.shape[2])
+    rows, columns = geometry.transposed_output_size(size)
+    _expect(min(rows, columns) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
+    start = _start(bias, packed.outputs, x_nhwc.dtype)
+    # No phase reaches farther beyond the data than a kernel, and behind it the output padding.
+    before = geometry.kernel_size
+    behind = (before[0] + geometry.output_padding[0], before[1] + geometry.output_padding[1])
+    padded = _pad(x_nhwc, before, behind)
+    acc = np.empty((len(x_nhwc), rows, columns, packed.outputs), start.dtype)
+    for row, column, weight in packed.phases:
+        target = acc[:, row.first :: geometry.stride[0], column.first :: geometry.stride[1]]
+        origin = (before[0] + row.offset, before[1] + column.offset)
+        plain = ConvolutionGeometry(weight.kernel_size, groups=weight.groups)
+        target[:] = _accumulate(padded, weight, start, plain, (origin, target.shape[1:3]))
+    return acc
+
+
+def _convolve(
+    x_nhwc: IntegerArray, packed: PackedWeight, start: IntegerArray, geometry: ConvolutionGeometry
+) -> IntegerArray:
+    outputs = geometry.output_size((x_nhwc.shape[1], x_nhwc.shape[2]))
+    few = packed.data.shape[1] <= FEW_PRODUCTS and outputs[1] >= ROW_OF_PIXELS
+    planes = few and packed.groups == geometry.stride[1] == 1 and x_nhwc.dtype == np.int8
+    padded = _pad(x_nhwc, geometry.padding, geometry.padding, planes=planes)
+    return _accumulate(padded, packed, start, geometry, ((0, 0), outputs))
+
+
+def _accumulate(
+    padded: IntegerArray,
+    packed: PackedWeight,
+    start: IntegerArray,
+    geometry: ConvolutionGeometry,
+    place: tuple[Pair, Pair],
+) -> IntegerArray:
+    """Accumulators of a convolution over data that has its padding; `place`: its origin, its output size."""
+    origin, outputs = place
+    acc = np.empty((len(padded), *outputs, packed.outputs), start.dtype)
+    walk = _walk(padded, packed, geometry, place)
+    if packed.depthwise:
+        kernel = by_channels
+    else:
+        kernel = by_dot_products if padded.flags.c_contiguous else by_planes
+    kernel(padded.ravel("K"), packed.data, start, walk, acc.reshape(-1, packed.outputs))
+    return acc
+
+
+def _walk(
+    padded: IntegerArray, packed: PackedWeight, geometry: ConvolutionGeometry, place: tuple[Pair, Pair]
+) -> Walk:
+    """How a kernel finds its values in the data, whether its channels lie side by side or in planes."""
+    origin, outputs = place
+    image, row, column, channel = (stride // padded.itemsize for stride in padded.strides)
+    tap_columns, run = packed.kernel_size[1], packed.inputs // packed.groups
+    if channel == packed.groups == geometry.dilation[1] == 1:  # the taps of a row lie side by side
+        tap_columns, run = 1, run * tap_columns
+    return Walk(
+        rows=outputs[0],
+        columns=outputs[1],
+        origin=origin[0] * row + origin[1] * column,
+        image_step=image,
+        row_step=row * geometry.stride[0],
+        column_step=column * geometry.stride[1],
+        tap_rows=packed.kernel_size[0],
+        tap_columns=tap_columns,
+        tap_row_step=row * geometry.dilation[0],
+        tap_column_step=column * geometry.dilation[1],
+        run=run,
+        run_step=channel,
+        groups=packed.groups,
+    )
+
+
+def _pack(weight_oihw: NDArray[np.int8], groups: int) -> PackedWeight:
+    outputs, inputs_per_group, rows, columns = weight_oihw.shape
+    packed = PackedWeight(weight_oihw, (rows, columns), inputs_per_group * groups, outputs, groups)
+    if packed.depthwise:
+        data = weight_oihw.transpose(2, 3, 1, 0).reshape(rows * columns, outputs)
+    else:
+        data = weight_oihw.transpose(0, 2, 3, 1).reshape(outputs, rows * columns * inputs_per_group)
+    return packed._replace(data=np.ascontiguousarray(data))
+
+
+def _axis_phases(geometry: ConvolutionGeometry, axis: int) -> list[AxisPhase]:
+    """Which taps meet an input at each phase: input = (output + padding - tap) / stride, without remainder."""
+    stride, padding = geometry.stride[axis], geometry.padding[axis]
+    phases = []
+    for first in range(stride):
+        taps = [tap for tap in range(geometry.kernel_size[axis]) if (first + padding - tap) % stride == 0]
+        offset = (first + padding - taps[-1]) // stride if taps else 0
+        phases.append(AxisPhase(first, tuple(reversed(taps)), offset))
+    return phases
+
+
+def _pad(x_nhwc: IntegerArray, before: Pair, behind: Pair, planes: bool = False) -> IntegerArray:
+    """The data with zeros around it, channels side by side, or as planes of pixels; writable and without gaps."""
+    if not planes and not any(before) and not any(behind):
+        return np.require(x_nhwc, requirements=("C", "W"))
+    samples, rows, columns, channels = x_nhwc.shape
+    shape = (samples, rows + before[0] + behind[0], columns + before[1] + behind[1], channels)
+    if planes:
+        padded = np.zeros((shape[0], shape[3], shape[1], shape[2]), x_nhwc.dtype).transpose(0, 2, 3, 1)
+    else:
+        padded = np.zeros(shape, x_nhwc.dtype)
+    padded[:, before[0] : before[0] + rows, before[1] : before[1] + columns] = x_nhwc
+    return padded
+
+
+def _start(bias: ArrayLike | None, outputs: int, dtype: np.dtype[Any]) -> IntegerArray:
+    """What each accumulator starts from, in the type of the accumulators of such data."""
+    _expect(dtype in (np.int8, np.int64), f"data of type {dtype}")
+    start = np.zeros(outputs, np.int64 if dtype == np.int64 else np.int32)
     if bias is not None:
-        acc = acc + np.asarray(bias, np.int64) * 128
-    return acc if x_nhwc.dtype == np.int64 else acc.astype(np.int32)
+        _expect(np.shape(bias) == (outputs,), f"bias {np.shape(bias)} for {outputs} outputs")
+        start += np.asarray(bias, start.dtype) * 128
+    return start
+
+
+def _int8(values: ArrayLike) -> NDArray[np.int8]:
+    array = np.asarray(values)
+    integral = np.issubdtype(array.dtype, np.integer) and array.ndim == 4 and array.size > 0
+    _expect(integral and array.min() >= -128 and array.max() <= 127, f"weight {array.shape} {array.dtype}")
+    return array.astype(np.int8)
+
+
+def _expect(condition: bool, what: str) -> None:
+    """The caller has checked its input and told its user; this keeps compiled code inside of its arrays."""
+    if not condition:
+        raise ValueError(f"cannot compute: {what}")

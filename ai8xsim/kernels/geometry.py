@@ -37,6 +37,13 @@ class ConvolutionGeometry(NamedTuple):
         """
         return self._transposed_outputs(size[0], 0), self._transposed_outputs(size[1], 1)
 
+    def swapped(self) -> "ConvolutionGeometry":
+        """The same with rows and columns in each other's place."""
+        pairs = (self.kernel_size, self.padding, self.stride, self.dilation)
+        kernel_size, padding, stride, dilation = ((columns, rows) for rows, columns in pairs)
+        output_padding = (self.output_padding[1], self.output_padding[0])
+        return ConvolutionGeometry(kernel_size, padding, stride, dilation, self.groups, output_padding)
+
     def _outputs(self, size: int, axis: int) -> int:
         return (size + 2 * self.padding[axis] - self.span(axis)) // self.stride[axis] + 1
 

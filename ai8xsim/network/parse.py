@@ -12,7 +12,7 @@ YamlNode = yaml.nodes.Node
 DEEPEST = 50
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The text is no usable YAML; carries the diagnostic."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
@@ -21,16 +21,18 @@ class Unreadable(Exception):
 
 
 def parse_yaml(text: str, file: str) -> Node | None:
-    """The document as a tree, or None if it holds nothing. Raises Unreadable."""
+    """The document as a tree, or None if it holds nothing. Raises UnreadableError."""
     lines = tuple(text.splitlines())
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as fault:
-        raise Unreadable(_syntax_fault(fault, file, lines)) from None
+        raise UnreadableError(_syntax_fault(fault, file, lines)) from None
     except (yaml.YAMLError, ValueError) as fault:
-        raise Unreadable(error("yaml-syntax", f"not a YAML text: {_first_line(fault)}", Span(file))) from None
+        raise UnreadableError(
+            error("yaml-syntax", f"not a YAML text: {_first_line(fault)}", Span(file))
+        ) from None
     except RecursionError:
-        raise Unreadable(error("yaml-syntax", "values are nested too deeply", Span(file))) from None
+        raise UnreadableError(error("yaml-syntax", "values are nested too deeply", Span(file))) from None
     return None if root is None else _Tree(file, lines).node(root, depth=0)
 
 
@@ -64,7 +66,7 @@ class _Tree:
 
     def node(self, source: YamlNode, depth: int) -> Node:
         if depth > DEEPEST:  # also what an alias to its own surroundings leads to
-            raise Unreadable(error("yaml-syntax", "values are nested too deeply", self._span(source)))
+            raise UnreadableError(error("yaml-syntax", "values are nested too deeply", self._span(source)))
         if id(source) not in self._done:
             self._done[id(source)] = self._convert(source, depth)
         return self._done[id(source)]
@@ -83,7 +85,7 @@ class _Tree:
             value = self._scalars.construct_object(source)
         except (yaml.YAMLError, ValueError, OverflowError) as fault:
             message = f"`{source.value[:40]}` is no value of the type that it names"
-            raise Unreadable(error("yaml-syntax", message, span, notes=(_first_line(fault),))) from None
+            raise UnreadableError(error("yaml-syntax", message, span, notes=(_first_line(fault),))) from None
         known = value is None or isinstance(value, int | float | str)
         return Scalar(value if known else source.value, source.value, span)
 

@@ -15,10 +15,10 @@ from ai8xsim.network.description import (
     UnloadDescription,
 )
 from ai8xsim.network.keys import TABLES, Key
-from ai8xsim.network.nodes import Items, Mapping, Node, Scalar, brief
-from ai8xsim.network.parse import Unreadable, parse_yaml
+from ai8xsim.network.nodes import Mapping, Node, Scalar, brief
+from ai8xsim.network.parse import UnreadableError, parse_yaml
 from ai8xsim.network.rules import check_description
-from ai8xsim.network.values import Refused
+from ai8xsim.network.values import RefusedError
 
 Values = dict[str, Given[Any]]
 
@@ -57,7 +57,7 @@ def parse_network(content: bytes | str, file: str = "network.yaml") -> Reading:
         mend = "save the file as UTF-8 text"
         found = error("yaml-syntax", f"byte {fault.start} of the file is not UTF-8", Span(file), help=mend)
         return Reading(None, (found,))
-    except Unreadable as fault:
+    except UnreadableError as fault:
         return Reading(None, (fault.diagnostic,))
     if root is None:
         return Reading(None, (_empty_file(file),))
@@ -94,9 +94,8 @@ class _Reader:
         unloads = self._records(values.pop("unload", None), "unload", UnloadDescription)
         if layers is None or buffers is None or unloads is None or not {"arch", "dataset"} <= values.keys():
             return None
-        return NetworkDescription(
-            path=self._file, layers=layers, data_buffer=buffers, unload=unloads, **values
-        )
+        keys: dict[str, Any] = dict(values)
+        return NetworkDescription(path=self._file, layers=layers, data_buffer=buffers, unload=unloads, **keys)
 
     def _layers(self, given: Given[tuple[Node, ...]] | None) -> tuple[LayerDescription, ...] | None:
         if given is None:
@@ -178,17 +177,21 @@ class _Reader:
         where = f"the first one stands on line {first.key_span.line}"
         if first.key == node.text:
             message = f"{owner} gives `{node.text}` twice"
-            self._found.append(error("duplicate-key", message, node.span, "again", (where,), "keep one of them"))
+            self._found.append(
+                error("duplicate-key", message, node.span, "again", (where,), "keep one of them")
+            )
         else:
             message = f"{owner} gives both `{first.key}` and `{node.text}`, which mean the same"
-            self._found.append(error("synonymous-keys", message, node.span, "a synonym", (where,), "keep one"))
+            self._found.append(
+                error("synonymous-keys", message, node.span, "a synonym", (where,), "keep one")
+            )
         return True
 
     def _value(self, key: Key, key_node: Node, node: Node, owner: str) -> Given[Any] | None:
         assert isinstance(key_node, Scalar)
         try:
             return Given(key.type.read(node), key_node.text, key_node.span, node.span)
-        except Refused as fault:
+        except RefusedError as fault:
             message = f"{owner}: `{key_node.text}` {fault.message}"
             self._found.append(error(fault.code, message, node.span, help=fault.help))
             return None

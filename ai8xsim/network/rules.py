@@ -5,6 +5,7 @@ Sources: `spec/ARITHMETIC.md` ("Defaults and traps of the language"); vendor doc
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from ai8xsim.diagnostics import Diagnostic, Span, closest, error, warning
 from ai8xsim.network.description import Given, LayerDescription, NetworkDescription
@@ -50,7 +51,9 @@ def _names(network: NetworkDescription) -> Iterator[Diagnostic]:
             yield error("reserved-name", message, given.span, "reserved", help="choose another name")
         elif name in seen:
             where = f"the first one stands on line {seen[name].line}; upper and lower case count as the same"
-            yield error("duplicate-name", f"the name `{given.value}` is given twice", given.span, "", (where,))
+            yield error(
+                "duplicate-name", f"the name `{given.value}` is given twice", given.span, "", (where,)
+            )
         seen.setdefault(name, given.span)
 
 
@@ -80,7 +83,7 @@ def _is_beyond(reference: Reference, network: NetworkDescription) -> bool:
 
 
 def _unknown_layer(
-    network: NetworkDescription, layer: LayerDescription, given: Given[object], reference: Reference
+    network: NetworkDescription, layer: LayerDescription, given: Given[Any], reference: Reference
 ) -> Iterator[Diagnostic]:
     if reference in {INPUT, STOP} or network.find_layer(reference) is not None:
         return
@@ -118,6 +121,13 @@ def _operations(network: NetworkDescription) -> Iterator[Diagnostic]:
             yield error("dilation-without-convolution", message, layer.dilation.key_span, help="remove it")
 
 
+def _dilations(network: NetworkDescription) -> Iterator[Diagnostic]:
+    for layer in network.layers:
+        if layer.dilation and operation_of(layer) == "convtranspose2d" and layer.dilation.value != (1, 1):
+            message = f"{layer.title}: ConvTranspose2d is not dilated"
+            yield error("dilation", message, layer.dilation.span, "must be 1", help="remove it")
+
+
 def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
     wanted = {"conv1d": 1, "conv2d": 2, "convtranspose2d": 2, "linear": 0}
     for layer in network.layers:
@@ -129,8 +139,14 @@ def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
             message = f"{layer.title}: Linear takes no `kernel_size`"
             yield error("kernel-size", message, given.key_span, "always 1x1", help="remove it")
         elif len(given.value) != wanted[operation]:
-            mend = "write a length, such as `kernel_size: 3`" if operation == "conv1d" else "write `3x3` or `1x1`"
-            yield error("kernel-size", f"{layer.title}: {operation} has no kernel of {size}", given.span, help=mend)
+            mend = (
+                "write a length, such as `kernel_size: 3`"
+                if operation == "conv1d"
+                else "write `3x3` or `1x1`"
+            )
+            yield error(
+                "kernel-size", f"{layer.title}: {operation} has no kernel of {size}", given.span, help=mend
+            )
         elif operation == "convtranspose2d" and given.value != (3, 3):
             message = f"{layer.title}: ConvTranspose2d has no kernel of {size}"
             yield error("kernel-size", message, given.span, "must be 3x3")
@@ -155,7 +171,9 @@ def _pooling(network: NetworkDescription) -> Iterator[Diagnostic]:
         if layer.max_pool and layer.avg_pool:
             message = f"{layer.title} pools twice: `max_pool` and `avg_pool`"
             why = "as in the vendor's loader the max pool is done and the average pool is not"
-            yield warning("two-pools", message, layer.avg_pool.key_span, "ignored", (why,), "remove one of them")
+            yield warning(
+                "two-pools", message, layer.avg_pool.key_span, "ignored", (why,), "remove one of them"
+            )
         if pool and layer.pool_stride is None and pool.value != (1, 1):
             message = f"{layer.title} pools without `pool_stride`"
             mend = f"write `pool_stride: {pool.value[0]}` for windows that do not overlap"
@@ -174,7 +192,9 @@ def _elementwise(network: NetworkDescription) -> Iterator[Diagnostic]:
         pools = [given for given in (layer.max_pool, layer.avg_pool) if given and given.value != (1, 1)]
         if layer.pool_first and not layer.pool_first.value and not (pools and elementwise_of(layer)):
             message = f"{layer.title}: `pool_first: false` needs a pool and an element-wise operation"
-            yield error("pool-first", message, layer.pool_first.key_span, "nothing to order", help="remove it")
+            yield error(
+                "pool-first", message, layer.pool_first.key_span, "nothing to order", help="remove it"
+            )
 
 
 def _defaults(network: NetworkDescription) -> Iterator[Diagnostic]:
@@ -236,6 +256,7 @@ RULES: tuple[Rule, ...] = (
     _names,
     _references,
     _operations,
+    _dilations,
     _kernels,
     _strides,
     _pooling,

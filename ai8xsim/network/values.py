@@ -24,7 +24,7 @@ INPUT = Reference("input")
 STOP = Reference("stop")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A node is not what its key takes. `code` is the diagnostic's code."""
 
     def __init__(self, code: str, message: str, help: str = "") -> None:  # noqa: A002
@@ -41,11 +41,11 @@ class ValueType(Protocol):
         """What is wanted, to complete the sentence "must be ..."."""
 
     def read(self, node: Node) -> object:
-        """The value of the node, or Refused."""
+        """The value of the node, or RefusedError."""
 
 
-def _wrong_type(wanted: ValueType, node: Node, help: str = "") -> Refused:  # noqa: A002
-    return Refused("wrong-type", f"must be {wanted.describe()}, not {brief(node)}", help)
+def _wrong_type(wanted: ValueType, node: Node, help: str = "") -> RefusedError:  # noqa: A002
+    return RefusedError("wrong-type", f"must be {wanted.describe()}, not {brief(node)}", help)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Integer:
         if not isinstance(node, Scalar) or isinstance(node.value, bool) or not isinstance(node.value, int):
             raise _wrong_type(self, node)
         if not self.minimum <= node.value <= self.maximum:
-            raise Refused("out-of-range", f"must be {self.describe()}, not {brief(node)}")
+            raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
         return node.value
 
 
@@ -117,7 +117,7 @@ class Choice:
         if word not in self.meanings:
             meant = closest(word, self.meanings)
             mend = f"did you mean `{meant}`?" if meant else ""
-            raise Refused("unknown-value", f"must be {self.describe()}, not {brief(node)}", mend)
+            raise RefusedError("unknown-value", f"must be {self.describe()}, not {brief(node)}", mend)
         return self.meanings[word]
 
 
@@ -140,7 +140,7 @@ class ProcessorMap:
         if not isinstance(bits, int):
             raise _wrong_type(self, node)
         if not 0 < bits < 1 << PROCESSORS:
-            raise Refused("out-of-range", f"must be {self.describe()}, not {brief(node)}")
+            raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
         return bits
 
 
@@ -211,7 +211,7 @@ class KernelSize:
             return (int(word),)
         if word in {"1x1", "3x3"}:
             return int(word[0]), int(word[2])
-        raise Refused("out-of-range", f"must be {self.describe()}, not {brief(node)}")
+        raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ class LayerReference:
         if isinstance(node.value, float) or node.value is None:
             raise _wrong_type(self, node)
         if isinstance(target, int) and target < 0:
-            raise Refused("out-of-range", f"must be {self.describe()}, not {brief(node)}")
+            raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
         return Reference(target)
 
 
@@ -269,7 +269,7 @@ class Quantization:
             return "binary"
         if isinstance(node.value, int) and node.value in {1, 2, 4, 8}:
             return node.value
-        raise Refused("out-of-range", f"must be {self.describe()}, not {brief(node)}")
+        raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
 
 
 @dataclass(frozen=True)

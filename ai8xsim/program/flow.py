@@ -63,7 +63,9 @@ def reshaped(layer: LayerDescription, data: Shape, found: Found) -> Shape | None
     if rest == 0:
         return Shape(channels, rows, columns[0] if columns else 1, is_1d)
     values = data.channels * data.pixels
-    message = f"{layer.title}: `in_dim` has {pixels} pixels, and {values} values ({data}) are no multiple of that"
+    message = (
+        f"{layer.title}: `in_dim` has {pixels} pixels, and {values} values ({data}) are no multiple of that"
+    )
     found.append(error("reshape", message, layer.in_dim.span))
     return None
 

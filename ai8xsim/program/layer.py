@@ -196,7 +196,11 @@ def _convolution(
     weights = around.weights.weights.get(layer.index)
     if layer.bypass and layer.bypass.value:
         weights = _bypass_weights(layer, data.channels, geometry, is_transposed)
-    if weights is None or not _fits(around, layer, data, weights, geometry, is_transposed, found):
+    if weights is None:
+        return None
+    misfits = _misfits(around, layer, data, weights, geometry.groups)
+    found += misfits
+    if misfits:
         return None
     return Convolution(weights, geometry, is_transposed)
 
@@ -220,39 +224,32 @@ def _bypass_weights(
     layer: LayerDescription, channels: int, geometry: ConvolutionGeometry, is_transposed: bool
 ) -> Weights:
     outputs = layer.out_channels.value if layer.out_channels else channels
-    ends = (channels, outputs) if is_transposed else (outputs, channels)
+    groups = geometry.groups
+    ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
     weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
     weight.flags.writeable = False
     return Weights(weight, None, bits=8)
 
 
-def _fits(
-    around: Surroundings,
-    layer: LayerDescription,
-    data: Shape,
-    weights: Weights,
-    geometry: ConvolutionGeometry,
-    is_transposed: bool,
-    found: Found,
-) -> bool:
-    """Whether the weights take the channels that arrive and give those that are stated."""
+def _misfits(
+    around: Surroundings, layer: LayerDescription, data: Shape, weights: Weights, groups: int
+) -> list[Diagnostic]:
+    """Why the weights do not take the channels that arrive, or do not give those that are stated."""
+    is_transposed = operation_of(layer) == "convtranspose2d"
     first, second = weights.weight.shape[:2]
-    wanted, made = (first, second * geometry.groups) if is_transposed else (second * geometry.groups, first)
+    wanted, made = (first, second * groups) if is_transposed else (second * groups, first)
     size = "x".join(map(str, weights.weight.shape))
     key = around.weights.key.get(layer.index, layer.title)
     why = f"`{key}` is {size} ({'in, out' if is_transposed else 'out, in'}, height, width)"
     if wanted != data.channels:
-        found.append(_channel_mismatch(layer, data, wanted, why))
-        return False
-    if first % geometry.groups:
-        message = f"{layer.title}: {geometry.groups} groups do not divide {first} channels"
-        found.append(error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,)))
-        return False
+        return [_channel_mismatch(layer, data, wanted, why)]
+    if first % groups:
+        message = f"{layer.title}: {groups} groups do not divide {first} channels"
+        return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
     if layer.out_channels and layer.out_channels.value != made:
         message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
-        found.append(error("channel-mismatch", message, layer.out_channels.span, notes=(why,)))
-        return False
-    return True
+        return [error("channel-mismatch", message, layer.out_channels.span, notes=(why,))]
+    return []
 
 
 def _channel_mismatch(layer: LayerDescription, data: Shape, wanted: int, why: str) -> Diagnostic:

@@ -1,14 +1,11 @@
 """Description + checkpoint + device + input shape -> Program: every default filled in, every shape known."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, note, warning
+from ai8xsim.diagnostics import Diagnostic, by_place, error, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import Surroundings, resolve_layer

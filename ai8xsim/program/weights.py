@@ -158,7 +158,9 @@ def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagn
     beyond = [int(v) for v in values if int(v) not in BIAS]
     if beyond:
         why = f"the bias memory holds 8 bits: {BIAS.minimum} to {BIAS.maximum}"
-        message = f"{layer.title}: {len(beyond)} of {values.size} bias values do not fit, the first is {beyond[0]}"
+        message = (
+            f"{layer.title}: {len(beyond)} of {values.size} bias values do not fit, the first is {beyond[0]}"
+        )
         return [error("bias-range", message, Span(str(stored.weight_key)), notes=(why,))]
     groups = layer.groups.value if layer.groups else 1
     is_transposed = operation_of(layer) == "convtranspose2d"

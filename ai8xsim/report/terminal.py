@@ -51,7 +51,15 @@ def _row(layer: LayerTrace) -> tuple[str, ...]:
     digest = digests[0][:16] if len(digests) == 1 else f"{len(digests)} samples"
     shape = "x".join(map(str, layer.shape))
     saturated = "" if layer.saturated is None else f"{layer.saturated}"
-    return str(layer.index), layer.name or "", layer.operator, shape, str(layer.output.dtype), saturated, digest
+    return (
+        str(layer.index),
+        layer.name or "",
+        layer.operator,
+        shape,
+        str(layer.output.dtype),
+        saturated,
+        digest,
+    )
 
 
 def print_comparison(difference: Difference | None, expected: str) -> None:
