@@ -188,6 +188,12 @@ _ROWS = (
     Code("snoop", "The description uses conditional execution.",
          "The bus snooper reacts to values at run time. It is shown, not executed.",
          "Choose the way to simulate with `simulated_sequence`."),
+    Code("loader-differs", "The vendor's loader would do something else than the description means.",
+         "The faults of its simulation are known; what is meant, and what the hardware is told, is computed.",
+         "Expect the loader's known answer to differ, or describe the layer in another way."),
+    Code("hidden-wide", "A layer inside the network has 32-bit output.",
+         "The next layer would read single bytes of it on the chip; the vendor's loader hands the wide values on.",
+         "Use `output_width: 8` in all layers but outputs."),
     # samples and files
     Code("sample-shape", "The samples have another shape than the program takes.",
          "Samples are channels first: (C, H, W) or (C, L), a batch has N in front.", "Transpose or reshape them."),

@@ -15,9 +15,8 @@ from ai8xsim.checkpoint.values import Fractions
 from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, warning
 from ai8xsim.errors import CheckpointError
 
-_MOST_LAYERS = (
-    1 << 12
-)  # far more than a chip has, so that a real network is read, and refused where it belongs
+# Far more than a chip has: a network that is only too large is refused where its device is known.
+_MOST_LAYERS = 1 << 12
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:

@@ -1,16 +1,20 @@
 """`ai8xsim explain`: documentation of a key of the language or of a diagnostic code."""
 
+from types import MappingProxyType
+
 import click
 
 from ai8xsim.codes import CODES, Code
 from ai8xsim.diagnostics import closest
 
-SCOPES = {
-    "global": "at the top",
-    "layer": "in a layer",
-    "data_buffer": "in `data_buffer`",
-    "unload": "in `unload`",
-}
+SCOPES = MappingProxyType(
+    {
+        "global": "at the top",
+        "layer": "in a layer",
+        "data_buffer": "in `data_buffer`",
+        "unload": "in `unload`",
+    }
+)
 
 
 @click.command()

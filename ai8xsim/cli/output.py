@@ -5,13 +5,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import click
 
 from ai8xsim.diagnostics import Diagnostic, Severity, errors_among, render
 
-COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
+COLOURS = MappingProxyType({Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"})
 
 
 def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:

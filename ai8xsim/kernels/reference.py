@@ -94,9 +94,7 @@ def convolve(
     x, weight = _lists(x_chw), _lists(weight_oihw)
     rows, columns = (_outputs(size, geometry, axis) for axis, size in enumerate((len(x[0]), len(x[0][0]))))
     outputs_per_group = len(weight) // geometry.groups
-    acc = [
-        [[start for _ in range(columns)] for _ in range(rows)] for start in _biases(bias, len(weight))
-    ]
+    acc = [[[start for _ in range(columns)] for _ in range(rows)] for start in _biases(bias, len(weight))]
     for out, row, column in product(range(len(weight)), range(rows), range(columns)):
         first_channel = out // outputs_per_group * len(weight[0])
         for channel, plane in enumerate(weight[out]):
@@ -163,7 +161,10 @@ def pool(x_chw: ArrayLike, kind: str, geometry: Pooling, rounding: bool = False)
     return np.array(
         [
             [
-                [_reduce(_window(plane, (row, column), geometry), kind, rounding) for column in range(columns)]
+                [
+                    _reduce(_window(plane, (row, column), geometry), kind, rounding)
+                    for column in range(columns)
+                ]
                 for row in range(rows)
             ]
             for plane in x

@@ -9,6 +9,7 @@ from ai8xsim.diagnostics import Diagnostic, by_place, error, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import Surroundings, resolve_layer
+from ai8xsim.program.loader import loader_differences
 from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
 from ai8xsim.program.path import executed_path
 from ai8xsim.program.weights import assign_weights
@@ -40,6 +41,7 @@ def resolve(
     if errors_among(found):
         raise ResolveError(by_place([*network.diagnostics, *checkpoint.diagnostics, *found]))
     assert shape is not None
+    found += [*loader_differences(layers), *_notes(network)]
     return Program(
         path=network.path,
         device=device,
@@ -52,7 +54,7 @@ def resolve(
             if layer not in path
         ),
         buffers=buffers,
-        diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found, *_notes(network)]),
+        diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found]),
     )
 
 

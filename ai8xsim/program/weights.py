@@ -3,6 +3,8 @@
 Source: `spec/ARITHMETIC.md` ("Streams between layers", "Exact order and small print" 2 and 9).
 """
 
+from types import MappingProxyType
+
 import numpy as np
 
 from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
@@ -13,7 +15,9 @@ from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.network.rules import has_convolution, operation_of
 from ai8xsim.program.operations import Int8, Integers, Weights
 
-KERNEL_DEFAULTS = {"conv1d": (9, 1), "conv2d": (3, 3), "convtranspose2d": (3, 3), "linear": (1, 1)}
+KERNEL_DEFAULTS = MappingProxyType(
+    {"conv1d": (9, 1), "conv2d": (3, 3), "convtranspose2d": (3, 3), "linear": (1, 1)}
+)
 BITS_WHERE_UNKNOWN = 8
 
 
