@@ -27,7 +27,6 @@ from ai8xsim.samples import Samples, checked_samples
 from ai8xsim.trace import LayerTrace, Trace
 
 Data = npt.NDArray[Any]
-Packed = conv.PackedWeight | conv.PackedTransposedWeight
 Keep = Literal["all", "outputs"]
 Progress = Callable[[int, int], None]
 
@@ -139,7 +138,7 @@ class Session:
         return self._simulator._trace(parts, checked)
 
 
-def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Computed:
+def run_layer(layer: Layer, inputs: Sequence[Data], packed: conv.PackedWeight | None) -> Computed:
     """One layer's work on channels-last inputs, in the order that `Layer` states."""
     operands = [_shaped(block, layer) for block in _operands(_joined(layer.join, inputs), layer)]
     saturated: int | None = None
@@ -156,7 +155,7 @@ def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Co
     return _convolved(layer, data, packed)
 
 
-def _packed(convolution: Convolution) -> Packed:
+def _packed(convolution: Convolution) -> conv.PackedWeight:
     weight, geometry = convolution.weights.weight, convolution.geometry
     return (
         conv.pack_transposed(weight, geometry) if convolution.is_transposed else conv.pack(weight, geometry)
@@ -214,13 +213,11 @@ def _flattened(data: Data) -> Data:
     return np.ascontiguousarray(data.transpose(0, 3, 1, 2)).reshape(len(data), 1, 1, -1)
 
 
-def _convolved(layer: Layer, data: Data, packed: Packed) -> Computed:
+def _convolved(layer: Layer, data: Data, packed: conv.PackedWeight) -> Computed:
     assert layer.convolution is not None
     c, stage = layer.convolution, layer.output_stage
-    if isinstance(packed, conv.PackedTransposedWeight):
-        acc = conv.convolve_transposed(data, packed, c.weights.bias, c.geometry)
-    else:
-        acc = conv.convolve(data, packed, c.weights.bias, c.geometry)
+    convolve = conv.convolve_transposed if c.is_transposed else conv.convolve
+    acc = convolve(data, packed, c.weights.bias, c.geometry)
     if stage.bits == 8:
         return Computed(*requantize.requantize(acc, stage.shift, stage.activation.value))
     return Computed(_wide(acc, stage.activation), None)

@@ -21,24 +21,14 @@ IntegerArray = NDArray[Any]
 FEW_PRODUCTS, FEW_CHANNELS, ROW_OF_PIXELS = 128, 48, 8
 
 
-class AxisPhase(NamedTuple):
-    """Along one axis, the outputs of a transposed convolution that meet the same taps."""
-
-    first: int = 0  # of these outputs; the next one is a stride away
-    taps: tuple[int, ...] = ()  # that they meet, in the order of the inputs
-    offset: int = 0  # from output to input: output `first + stride * n` meets input `n + offset` first
-
-
-class Part(NamedTuple):
-    """A weight in the order in which a compiled kernel reads it, and which outputs it is for."""
+class PackedWeight(NamedTuple):
+    """The weight of a convolution in the order in which a compiled kernel reads it; made by `pack`."""
 
     data: NDArray[np.int8]  # (out, rows * columns * in / groups); depthwise (rows * columns, channels)
     kernel_size: Pair
     inputs: int
     outputs: int
     groups: int
-    row: AxisPhase = AxisPhase()
-    column: AxisPhase = AxisPhase()
 
     @property
     def depthwise(self) -> bool:
@@ -46,10 +36,28 @@ class Part(NamedTuple):
         return self.groups == self.inputs == self.outputs > 1
 
 
-class PackedWeight(NamedTuple):
-    """The weight of a convolution, made by `pack` or `pack_transposed` to be used many times."""
+class AxisPhase(NamedTuple):
+    """Along one axis, the outputs of a transposed convolution that meet the same taps."""
 
-    parts: tuple[Part, ...]  # one; of a transposed convolution one per phase
+    first: int  # of these outputs; the next one is a stride away
+    taps: tuple[int, ...]  # that they meet, in the order of the inputs
+    offset: int  # from output to input: output `first + stride * n` meets input `n + offset` first
+
+
+class Phase(NamedTuple):
+    """The outputs of a transposed convolution that meet the same taps, and the weight that does their work."""
+
+    row: AxisPhase
+    column: AxisPhase
+    weight: PackedWeight
+
+
+class PackedTransposedWeight(NamedTuple):
+    """The weight of a transposed convolution as one convolution per phase; made by `pack_transposed`."""
+
+    phases: tuple[Phase, ...]
+    inputs: int
+    outputs: int
 
 
 def pack(weight_oihw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
@@ -58,13 +66,13 @@ def pack(weight_oihw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
     Raises ValueError for values outside int8 and for shapes that contradict the geometry.
     """
     weight = _int8(weight_oihw)
-    outputs, inputs_per_group, *kernel_size = weight.shape
+    outputs, _, *kernel_size = weight.shape
     _expect(tuple(kernel_size) == geometry.kernel_size, f"kernel {kernel_size} in {geometry}")
     _expect(outputs % geometry.groups == 0, f"{outputs} outputs in {geometry}")
-    return PackedWeight((_part(weight, geometry.groups),))
+    return _pack(weight, geometry.groups)
 
 
-def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
+def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> PackedTransposedWeight:
     """The weight of a transposed convolution, (in, out / groups, rows, columns), for `convolve_transposed`.
 
     With stride s, the outputs 0, s, 2s, ... meet only some of the taps, the outputs 1, s + 1, ... the others:
@@ -79,12 +87,11 @@ def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> Pa
     _expect(inputs % groups == 0 and geometry.dilation == (1, 1), f"{inputs} inputs in {geometry}")
     split = weight.reshape(groups, inputs // groups, outputs_per_group, *kernel_size)
     oihw = split.swapaxes(1, 2).reshape(groups * outputs_per_group, inputs // groups, *kernel_size)
-    return PackedWeight(
-        tuple(
-            _part(oihw[:, :, row.taps][..., column.taps], groups)._replace(row=row, column=column)
-            for row, column in product(_axis_phases(geometry, 0), _axis_phases(geometry, 1))
-        )
+    phases = tuple(
+        Phase(row, column, _pack(oihw[:, :, row.taps][..., column.taps], groups))
+        for row, column in product(_axis_phases(geometry, 0), _axis_phases(geometry, 1))
     )
+    return PackedTransposedWeight(phases, inputs, groups * outputs_per_group)
 
 
 def convolve(
@@ -102,20 +109,22 @@ def convolve(
     >>> convolve(np.full((1, 1, 1, 2), -128, np.int8), packed, [1], geometry).item()
     32896
     """
-    (part,) = packed.parts
     size = (x_nhwc.shape[1], x_nhwc.shape[2])
     outputs = geometry.output_size(size)
-    _expect(min(outputs) >= 1 and part.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
-    _expect((part.kernel_size, part.groups) == (geometry.kernel_size, geometry.groups), f"{geometry}")
-    start = _start(bias, part.outputs, x_nhwc.dtype)
+    _expect(min(outputs) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
+    _expect((packed.kernel_size, packed.groups) == (geometry.kernel_size, geometry.groups), f"{geometry}")
+    start = _start(bias, packed.outputs, x_nhwc.dtype)
     if size[1] == outputs[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
         # One-dimensional data is a column of pixels; lying down as a row it has its taps side by side.
-        return _convolve(x_nhwc.swapaxes(1, 2), part, start, geometry.swapped()).swapaxes(1, 2)
-    return _convolve(x_nhwc, part, start, geometry)
+        return _convolve(x_nhwc.swapaxes(1, 2), packed, start, geometry.swapped()).swapaxes(1, 2)
+    return _convolve(x_nhwc, packed, start, geometry)
 
 
 def convolve_transposed(
-    x_nhwc: IntegerArray, packed: PackedWeight, bias: ArrayLike | None, geometry: ConvolutionGeometry
+    x_nhwc: IntegerArray,
+    packed: PackedTransposedWeight,
+    bias: ArrayLike | None,
+    geometry: ConvolutionGeometry,
 ) -> IntegerArray:
     """Accumulators of a transposed convolution, plus 128 times the bias; shapes and units as for `convolve`.
 
@@ -123,58 +132,61 @@ def convolve_transposed(
     """
     size = (x_nhwc.shape[1], x_nhwc.shape[2])
     rows, columns = geometry.transposed_output_size(size)
-    inputs, outputs = packed.parts[0].inputs, packed.parts[0].outputs
-    _expect(min(rows, columns) >= 1 and inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
-    _expect(len(packed.parts) == geometry.stride[0] * geometry.stride[1], f"{geometry}")
-    start = _start(bias, outputs, x_nhwc.dtype)
+    _expect(min(rows, columns) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
+    _expect(len(packed.phases) == geometry.stride[0] * geometry.stride[1], f"{geometry}")
+    start = _start(bias, packed.outputs, x_nhwc.dtype)
     # No phase reaches farther beyond the data than a kernel, and behind it the output padding.
     before = geometry.kernel_size
     behind = (before[0] + geometry.output_padding[0], before[1] + geometry.output_padding[1])
     padded = _pad(x_nhwc, before, behind)
-    acc = np.empty((len(x_nhwc), rows, columns, outputs), start.dtype)
-    for part in packed.parts:
-        target = acc[:, part.row.first :: geometry.stride[0], part.column.first :: geometry.stride[1]]
-        origin = (before[0] + part.row.offset, before[1] + part.column.offset)
-        plain = ConvolutionGeometry(part.kernel_size, groups=part.groups)
-        target[:] = _accumulate(padded, part, start, plain, (origin, target.shape[1:3]))
+    acc = np.empty((len(x_nhwc), rows, columns, packed.outputs), start.dtype)
+    for row, column, weight in packed.phases:
+        target = acc[:, row.first :: geometry.stride[0], column.first :: geometry.stride[1]]
+        origin = (before[0] + row.offset, before[1] + column.offset)
+        plain = ConvolutionGeometry(weight.kernel_size, groups=weight.groups)
+        target[:] = _accumulate(padded, weight, start, plain, (origin, target.shape[1:3]))
     return acc
 
 
 def _convolve(
-    x_nhwc: IntegerArray, part: Part, start: IntegerArray, geometry: ConvolutionGeometry
+    x_nhwc: IntegerArray, packed: PackedWeight, start: IntegerArray, geometry: ConvolutionGeometry
 ) -> IntegerArray:
     outputs = geometry.output_size((x_nhwc.shape[1], x_nhwc.shape[2]))
-    few = part.data.shape[1] <= FEW_PRODUCTS and part.inputs <= FEW_CHANNELS and outputs[1] >= ROW_OF_PIXELS
-    planes = few and part.groups == geometry.stride[1] == 1 and x_nhwc.dtype == np.int8
+    few = (
+        packed.data.shape[1] <= FEW_PRODUCTS and packed.inputs <= FEW_CHANNELS and outputs[1] >= ROW_OF_PIXELS
+    )
+    planes = few and packed.groups == geometry.stride[1] == 1 and x_nhwc.dtype == np.int8
     padded = _pad(x_nhwc, geometry.padding, geometry.padding, planes=planes)
-    return _accumulate(padded, part, start, geometry, ((0, 0), outputs))
+    return _accumulate(padded, packed, start, geometry, ((0, 0), outputs))
 
 
 def _accumulate(
     padded: IntegerArray,
-    part: Part,
+    packed: PackedWeight,
     start: IntegerArray,
     geometry: ConvolutionGeometry,
     place: tuple[Pair, Pair],
 ) -> IntegerArray:
     """Accumulators of a convolution over data that has its padding; `place`: its origin, its output size."""
-    origin, outputs = place
-    acc = np.empty((len(padded), *outputs, part.outputs), start.dtype)
-    walk = _walk(padded, part, geometry, place)
-    if part.depthwise:
+    outputs = place[1]
+    acc = np.empty((len(padded), *outputs, packed.outputs), start.dtype)
+    walk = _walk(padded, packed, geometry, place)
+    if packed.depthwise:
         kernel = by_channels
     else:
         kernel = by_dot_products if padded.flags.c_contiguous else by_planes
-    kernel(padded.ravel("K"), part.data, start, walk, acc.reshape(-1, part.outputs))
+    kernel(padded.ravel("K"), packed.data, start, walk, acc.reshape(-1, packed.outputs))
     return acc
 
 
-def _walk(padded: IntegerArray, part: Part, geometry: ConvolutionGeometry, place: tuple[Pair, Pair]) -> Walk:
+def _walk(
+    padded: IntegerArray, packed: PackedWeight, geometry: ConvolutionGeometry, place: tuple[Pair, Pair]
+) -> Walk:
     """How a kernel finds its values in the data, whether its channels lie side by side or in planes."""
     origin, outputs = place
     image, row, column, channel = (stride // padded.itemsize for stride in padded.strides)
-    tap_columns, run = geometry.kernel_size[1], part.inputs // part.groups
-    if channel == part.groups == geometry.dilation[1] == 1:  # the taps of a row lie side by side
+    tap_columns, run = geometry.kernel_size[1], packed.inputs // packed.groups
+    if channel == packed.groups == geometry.dilation[1] == 1:  # the taps of a row lie side by side
         tap_columns, run = 1, run * tap_columns
     return Walk(
         rows=outputs[0],
@@ -189,18 +201,18 @@ def _walk(padded: IntegerArray, part: Part, geometry: ConvolutionGeometry, place
         tap_column_step=column * geometry.dilation[1],
         run=run,
         run_step=channel,
-        groups=part.groups,
+        groups=packed.groups,
     )
 
 
-def _part(weight_oihw: NDArray[np.int8], groups: int) -> Part:
+def _pack(weight_oihw: NDArray[np.int8], groups: int) -> PackedWeight:
     outputs, inputs_per_group, rows, columns = weight_oihw.shape
-    part = Part(weight_oihw, (rows, columns), inputs_per_group * groups, outputs, groups)
-    if part.depthwise:
+    packed = PackedWeight(weight_oihw, (rows, columns), inputs_per_group * groups, outputs, groups)
+    if packed.depthwise:
         data = weight_oihw.transpose(2, 3, 1, 0).reshape(rows * columns, outputs)
     else:
         data = weight_oihw.transpose(0, 2, 3, 1).reshape(outputs, rows * columns * inputs_per_group)
-    return part._replace(data=np.ascontiguousarray(data))
+    return packed._replace(data=np.ascontiguousarray(data))
 
 
 def _axis_phases(geometry: ConvolutionGeometry, axis: int) -> list[AxisPhase]:

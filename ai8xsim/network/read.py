@@ -75,11 +75,13 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._found: list[Diagnostic] = []
+        self._doubtful_lines: set[int] = set()
 
     def read(self, root: Node) -> Reading:
         network = self._network(root)
         if network is not None:
-            self._found += check_description(network)
+            found_by_rules = check_description(network)
+            self._found += [d for d in found_by_rules if d.span and d.span.line not in self._doubtful_lines]
         found = by_place(self._found)
         if network is None or errors_among(found):
             return Reading(None, found)
@@ -151,6 +153,7 @@ class _Reader:
             value = self._value(key, key_node, value_node, owner)
             if value is None:
                 refused.add(key.name)
+                self._doubtful_lines |= {node.span.line, *(span_node.span.line for span_node, _ in node.pairs)}
             else:
                 values[key.name] = value
         self._require(TABLES[table], values.keys() | refused, node, owner)

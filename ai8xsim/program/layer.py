@@ -349,7 +349,7 @@ def _buffer_update(
     if output.channels == shape.channels and output.pixels in {shape.columns, rows * shape.columns}:
         return BufferUpdate(index, insert=rows)
     message = f"{layer.title} inserts {rows} rows of {shape.channels}x{shape.columns}, its output is {output}"
-    why = f"that are {values} values, the buffer `{around.buffers[index].name}` is {shape}"
+    why = f"these are {values} values, the buffer `{around.buffers[index].name}` is {shape}"
     found.append(error("buffer-insert", message, layer.buffer_insert.span, notes=(why,)))
     return None
 

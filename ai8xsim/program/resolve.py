@@ -32,7 +32,7 @@ def resolve(
     found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
     shape = _sample_shape(input_shape, found)
     path = executed_path(network, options.start_layer, found)
-    weights = assign_weights(network, checkpoint, device, options.start_layer, found)
+    weights = assign_weights(network, checkpoint, device, options.start_layer, found if path else [])
     buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
     layers: list[Layer] = []
     if shape is not None and path:

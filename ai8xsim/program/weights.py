@@ -161,11 +161,11 @@ def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagn
     values = bias_values(stored)
     beyond = [int(v) for v in values if int(v) not in BIAS]
     if beyond:
-        why = f"the bias memory holds 8 bits: {BIAS.minimum} to {BIAS.maximum}"
+        why = f"`{stored.weight_key.removesuffix('weight')}bias`; the bias memory holds {BIAS}"
         message = (
             f"{layer.title}: {len(beyond)} of {values.size} bias values do not fit, the first is {beyond[0]}"
         )
-        return [error("bias-range", message, Span(str(stored.weight_key)), notes=(why,))]
+        return [error("bias-range", message, layer.span, notes=(why,))]
     groups = layer.groups.value if layer.groups else 1
     is_transposed = operation_of(layer) == "convtranspose2d"
     outputs = stored.weight.shape[1] * groups if is_transposed else stored.weight.shape[0]

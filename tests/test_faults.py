@@ -1,0 +1,101 @@
+"""One faulty description per diagnostic code, with the exact text that it must draw.
+
+`faults/CODE.yaml` holds the description; a first line `#! sample=CxHxW weights=OxIxHxW,... option=value` says
+what it is resolved with. `faults/CODE.txt` holds all diagnostics. After a text has been improved,
+`python -m tests.test_faults` writes the texts anew, and `git diff` shows what to review.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ai8xsim import MAX78002, Ai8xsimError, Diagnostic, Options, render, resolve
+from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
+from ai8xsim.codes import CODES
+from ai8xsim.network import parse_network
+
+FOLDER = Path(__file__).parent / "faults"
+CASES = sorted(FOLDER.glob("*.yaml"))
+ELSEWHERE = {  # codes of files other than descriptions: their texts are tested with those files
+    "tests/checkpoint": {
+        "empty-checkpoint", "not-a-checkpoint", "damaged-checkpoint", "unquantized-checkpoint",
+        "unfused-batchnorm", "no-weights", "weights-out-of-range", "too-many-weights", "invalid-layer-value",
+        "inexact-bias", "all-zero-weights", "unread-layer-values",
+    },
+    "tests/simulator": {"sample-shape", "sample-range", "sample-fraction", "sample-type"},
+    "tests/test_cli.py": {"not-an-array", "not-a-trace"},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a description is resolved with."""
+
+    shape: tuple[int, ...]
+    checkpoint: Checkpoint
+    options: Options
+
+
+def setting_of(text: str) -> Setting | None:
+    first = text.partition("\n")[0]
+    if not first.startswith("#!"):
+        return None
+    words = dict(word.split("=") for word in first[2:].split())
+    shape = tuple(int(size) for size in words.pop("sample").split("x"))
+    weights = [entry for entry in words.pop("weights").split(",") if entry]
+    layers = tuple(stored_layer(index, entry) for index, entry in enumerate(weights))
+    options: dict[str, Any] = {name: {"True": True}.get(value) or int(value) for name, value in words.items()}
+    return Setting(shape, Checkpoint("weights.pth.tar", "net", 1, layers), Options(**options))
+
+
+def stored_layer(index: int, entry: str) -> CheckpointLayer:
+    """Weights of a shape, counting up from -5; `:3` adds three bias values, `:4*200` four of 200 * 128."""
+    sizes, _, bias = entry.partition(":")
+    shape = tuple(int(size) for size in sizes.split("x"))
+    weight = np.arange(np.prod(shape)).reshape(shape) % 11 - 5
+    if bias == "one-bit":
+        return CheckpointLayer(f"conv{index}", f"conv{index}.op.weight", np.minimum(weight % 2, 0) - 1, None, 0, 8)
+    count, _, value = bias.partition("*")
+    values = np.full(int(count), int(value or 1) * 128) if count else None
+    return CheckpointLayer(f"conv{index}", f"conv{index}.op.weight", weight, values, 0, 8)
+
+
+def diagnostics_of(path: Path) -> tuple[Diagnostic, ...]:
+    text = path.read_text()
+    reading = parse_network(text, path.name)
+    setting = setting_of(text)
+    if reading.network is None or setting is None:
+        return reading.diagnostics
+    try:
+        program = resolve(reading.network, setting.checkpoint, MAX78002, setting.shape, setting.options)
+    except Ai8xsimError as fault:
+        return fault.diagnostics
+    return program.diagnostics
+
+
+def rendered(path: Path) -> str:
+    return "\n\n".join(render(diagnostic) for diagnostic in diagnostics_of(path)) + "\n"
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_a_fault_draws_its_text(path: Path) -> None:
+    assert path.stem in {diagnostic.code for diagnostic in diagnostics_of(path)}
+    assert rendered(path) == path.with_suffix(".txt").read_text()
+
+
+def test_every_code_has_a_pair() -> None:
+    elsewhere = set().union(*ELSEWHERE.values())
+    assert {path.stem for path in CASES} | elsewhere == set(CODES)
+    for place, codes in ELSEWHERE.items():
+        where = FOLDER.parents[1] / place
+        files = [where] if where.is_file() else sorted(where.glob("*.py"))
+        text = "\n".join(file.read_text() for file in files)
+        assert {code for code in codes if code not in text} == set(), place
+
+
+if __name__ == "__main__":
+    for case in CASES:
+        case.with_suffix(".txt").write_text(rendered(case))
