@@ -21,7 +21,7 @@ from ai8xsim.checkpoint.values import (
     number_text,
     to_integers,
 )
-from ai8xsim.diagnostics import Diagnostic, error, errors_among
+from ai8xsim.diagnostics import Diagnostic, error, errors_among, warning
 
 _T = TypeVar("_T")
 _WEIGHT_BITS = (0, 1, 2, 4, 8)  # 0: the file does not say
@@ -109,6 +109,7 @@ def read_layer(key: WeightKey, reader: StateReader) -> LayerFindings:
     )
     shift = _attempt(found, key.output_shift, lambda: reader.integer(key.output_shift))
     bits = _attempt(found, key.weight_bits, lambda: reader.weight_bits(key.weight_bits))
+    found += _overlooked(key, reader.state)
     if weight is None:
         return LayerFindings(None, None, tuple(found))
     fractions = find_fractions(key, weight, bias)
@@ -120,6 +121,17 @@ def read_layer(key: WeightKey, reader: StateReader) -> LayerFindings:
     integers = None if bias is None else to_integers(bias)
     layer = CheckpointLayer(key.layer, key.key, to_integers(weight), integers, shift, bits)
     return LayerFindings(layer, None, tuple(found))
+
+
+def _overlooked(key: WeightKey, state: Mapping[str, object]) -> list[Diagnostic]:
+    """The chip gets what the vendor's loader reads; it reads a layer's settings in one place only."""
+    unread = [name for name in key.overlooked if name in state]
+    if not unread:
+        return []
+    message = f"the vendor's loader does not find {shown(unread[0])}"
+    why = f"for {shown(key.key)} it looks for {shown(key.output_shift)}, else takes shift 0 and 8-bit weights"
+    remedy = f"save the weight as {shown(f'{key.prefix}{key.layer}.op.weight')}"
+    return [warning("unread-layer-values", message, notes=(why,), help=remedy)]
 
 
 def _attempt(found: list[Diagnostic], key: str, read: Callable[[], _T]) -> _T | None:

@@ -48,12 +48,23 @@ class WeightKey:
         return self.key.removesuffix("weight") + "bias"
 
     @property
+    def owner(self) -> str:
+        """Where the vendor's loader looks for shift and width: two levels up, or one if there is no second."""
+        return self.key.rsplit(".", maxsplit=2)[0]
+
+    @property
     def output_shift(self) -> str:
-        return f"{self.prefix}{self.layer}.output_shift"
+        return f"{self.owner}.output_shift"
 
     @property
     def weight_bits(self) -> str:
-        return f"{self.prefix}{self.layer}.weight_bits"
+        return f"{self.owner}.weight_bits"
+
+    @property
+    def overlooked(self) -> tuple[str, ...]:
+        """Keys of the layer's own shift and width, if the loader does not look there (no operator level)."""
+        own = f"{self.prefix}{self.layer}"
+        return () if own == self.owner else (f"{own}.output_shift", f"{own}.weight_bits")
 
 
 def split_prefix(key: str) -> tuple[str, str]:

@@ -67,8 +67,8 @@ def pack(weight_oihw: ArrayLike, geometry: ConvolutionGeometry) -> PackedWeight:
     """
     weight = _int8(weight_oihw)
     outputs, _, *kernel_size = weight.shape
-    _expect(tuple(kernel_size) == geometry.kernel_size, f"kernel {kernel_size} in {geometry}")
-    _expect(outputs % geometry.groups == 0, f"{outputs} outputs in {geometry}")
+    _expect(tuple(kernel_size) == geometry.kernel_size, weight.shape, geometry)
+    _expect(outputs % geometry.groups == 0, weight.shape, geometry)
     return _pack(weight, geometry.groups)
 
 
@@ -83,8 +83,8 @@ def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> Pa
     weight = _int8(weight_iohw)
     inputs, outputs_per_group, *kernel_size = weight.shape
     groups = geometry.groups
-    _expect(tuple(kernel_size) == geometry.kernel_size, f"kernel {kernel_size} in {geometry}")
-    _expect(inputs % groups == 0 and geometry.dilation == (1, 1), f"{inputs} inputs in {geometry}")
+    _expect(tuple(kernel_size) == geometry.kernel_size, weight.shape, geometry)
+    _expect(inputs % groups == 0 and geometry.dilation == (1, 1), weight.shape, geometry)
     split = weight.reshape(groups, inputs // groups, outputs_per_group, *kernel_size)
     oihw = split.swapaxes(1, 2).reshape(groups * outputs_per_group, inputs // groups, *kernel_size)
     phases = tuple(
@@ -111,10 +111,10 @@ def convolve(
     """
     size = (x_nhwc.shape[1], x_nhwc.shape[2])
     outputs = geometry.output_size(size)
-    _expect(min(outputs) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
-    _expect((packed.kernel_size, packed.groups) == (geometry.kernel_size, geometry.groups), f"{geometry}")
+    _expect(min(outputs) >= 1 and packed.inputs == x_nhwc.shape[3], x_nhwc.shape, geometry)
+    _expect((packed.kernel_size, packed.groups) == (geometry.kernel_size, geometry.groups), geometry)
     start = _start(bias, packed.outputs, x_nhwc.dtype)
-    if size[1] == outputs[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
+    if size[0] > size[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
         # One-dimensional data is a column of pixels; lying down as a row it has its taps side by side.
         return _convolve(x_nhwc.swapaxes(1, 2), packed, start, geometry.swapped()).swapaxes(1, 2)
     return _convolve(x_nhwc, packed, start, geometry)
@@ -132,8 +132,8 @@ def convolve_transposed(
     """
     size = (x_nhwc.shape[1], x_nhwc.shape[2])
     rows, columns = geometry.transposed_output_size(size)
-    _expect(min(rows, columns) >= 1 and packed.inputs == x_nhwc.shape[3], f"{x_nhwc.shape} with {geometry}")
-    _expect(len(packed.phases) == geometry.stride[0] * geometry.stride[1], f"{geometry}")
+    _expect(min(rows, columns) >= 1 and packed.inputs == x_nhwc.shape[3], x_nhwc.shape, geometry)
+    _expect(len(packed.phases) == geometry.stride[0] * geometry.stride[1], geometry)
     start = _start(bias, packed.outputs, x_nhwc.dtype)
     # No phase reaches farther beyond the data than a kernel, and behind it the output padding.
     before = geometry.kernel_size
@@ -168,13 +168,10 @@ def _accumulate(
     place: tuple[Pair, Pair],
 ) -> IntegerArray:
     """Accumulators of a convolution over data that has its padding; `place`: its origin, its output size."""
-    outputs = place[1]
-    acc = np.empty((len(padded), *outputs, packed.outputs), start.dtype)
+    acc = np.empty((len(padded), *place[1], packed.outputs), start.dtype)
     walk = _walk(padded, packed, geometry, place)
-    if packed.depthwise:
-        kernel = by_channels
-    else:
-        kernel = by_dot_products if padded.flags.c_contiguous else by_planes
+    in_planes = by_planes if walk.run_step > 1 else by_dot_products
+    kernel = by_channels if packed.depthwise else in_planes
     kernel(padded.ravel("K"), packed.data, start, walk, acc.reshape(-1, packed.outputs))
     return acc
 
@@ -242,22 +239,23 @@ def _pad(x_nhwc: IntegerArray, before: Pair, behind: Pair, planes: bool = False)
 
 def _start(bias: ArrayLike | None, outputs: int, dtype: np.dtype[Any]) -> IntegerArray:
     """What each accumulator starts from, in the type of the accumulators of such data."""
-    _expect(dtype in (np.int8, np.int64), f"data of type {dtype}")
-    start = np.zeros(outputs, np.int64 if dtype == np.int64 else np.int32)
-    if bias is not None:
-        _expect(np.shape(bias) == (outputs,), f"bias {np.shape(bias)} for {outputs} outputs")
-        start += np.asarray(bias, start.dtype) * 128
+    _expect(dtype in (np.int8, np.int64), dtype)
+    number = np.int64 if dtype == np.int64 else np.int32
+    if bias is None:
+        return np.zeros(outputs, number)
+    start: IntegerArray = np.asarray(bias, number) * number(128)
+    _expect(start.shape == (outputs,), "bias", start.shape, outputs)
     return start
 
 
 def _int8(values: ArrayLike) -> NDArray[np.int8]:
     array = np.asarray(values)
     integral = np.issubdtype(array.dtype, np.integer) and array.ndim == 4 and array.size > 0
-    _expect(integral and array.min() >= -128 and array.max() <= 127, f"weight {array.shape} {array.dtype}")
+    _expect(integral and array.min() >= -128 and array.max() <= 127, "weight", array.shape, array.dtype)
     return array.astype(np.int8)
 
 
-def _expect(condition: bool, what: str) -> None:
+def _expect(condition: bool, *what: object) -> None:
     """The caller has checked its input and told its user; this keeps compiled code inside of its arrays."""
     if not condition:
-        raise ValueError(f"cannot compute: {what}")
+        raise ValueError(f"these do not fit together: {', '.join(map(str, what))}")

@@ -1,4 +1,4 @@
-"""Fixtures of the checkpoint tests: small checkpoints, written by torch itself, and the golden files."""
+"""Fixtures of the checkpoint tests: small checkpoints, written by torch itself."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -65,11 +65,3 @@ def refusal() -> Callable[[Path], str]:
 def remarks() -> Callable[[Path], str]:
     """The rendered warnings of a file that is accepted."""
     return lambda path: "\n".join(render(d) for d in read_checkpoint(path).diagnostics)
-
-
-@pytest.fixture(scope="session")
-def golden() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "golden"
-    if not folder.is_dir():
-        pytest.skip(f"the golden files are not here: {folder}")
-    return folder

@@ -364,6 +364,14 @@ def test_all_zero_weights(save_state: Save, remarks: Read, state: State) -> None
     assert "warning[all-zero-weights]: all weights of `fc` are zero" in text
 
 
+def test_unread_layer_values(save_state: Save, remarks: Read) -> None:
+    state = {"module.fc.weight": torch.ones(2, 2), "module.fc.output_shift": torch.tensor(3.0)}
+    text = remarks(save_state(state))
+    assert "warning[unread-layer-values]: the vendor's loader does not find `module.fc.output_shift`" in text
+    assert "it looks for `module.output_shift`, else takes shift 0 and 8-bit weights" in text
+    assert "save the weight as `module.fc.op.weight`" in text
+
+
 # the whole
 
 

