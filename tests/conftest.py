@@ -9,7 +9,9 @@ GOLDEN = ROOT.parent / "shared" / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--deep", action="store_true", help="run the full matrix, training and cluster tests too")
+    parser.addoption(
+        "--deep", action="store_true", help="run the full matrix, training and cluster tests too"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

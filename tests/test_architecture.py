@@ -71,7 +71,9 @@ def test_imports_point_down(path: Path) -> None:
         top, *rest = name.split(".")
         if top == "ai8xsim" and rest and rest[0] != here:
             assert LEVEL[rest[0]] < LEVEL[here], f"{here} imports {rest[0]}"
-            assert rest[0] not in NEVER.get(here, set()) or rest[-1] == "geometry", f"{here} imports {rest[0]}"
+            assert rest[0] not in NEVER.get(here, set()) or rest[-1] == "geometry", (
+                f"{here} imports {rest[0]}"
+            )
         assert top != "ai8xsim" or identity(path) not in ALONE, f"{identity(path)} must stay alone"
         allowed = ONLY_IN.get(top, {here})
         assert {here, identity(path)} & allowed, f"{here} imports {top}, only {sorted(allowed)} may"
@@ -132,7 +134,12 @@ def test_no_module_is_called_a_bag() -> None:
 def codes_in(path: Path) -> Iterator[str]:
     """The codes that a file gives to its diagnostics."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"error", "warning", "note", "RefusedError"}:
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {
+            "error",
+            "warning",
+            "note",
+            "RefusedError",
+        }:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value

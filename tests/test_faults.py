@@ -57,7 +57,9 @@ def stored_layer(index: int, entry: str) -> CheckpointLayer:
     shape = tuple(int(size) for size in sizes.split("x"))
     weight = np.arange(np.prod(shape)).reshape(shape) % 11 - 5
     if bias == "one-bit":
-        return CheckpointLayer(f"conv{index}", f"conv{index}.op.weight", np.minimum(weight % 2, 0) - 1, None, 0, 8)
+        return CheckpointLayer(
+            f"conv{index}", f"conv{index}.op.weight", np.minimum(weight % 2, 0) - 1, None, 0, 8
+        )
     count, _, value = bias.partition("*")
     values = np.full(int(count), int(value or 1) * 128) if count else None
     return CheckpointLayer(f"conv{index}", f"conv{index}.op.weight", weight, values, 0, 8)

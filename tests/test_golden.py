@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai8xsim import DEVICES, MAX78000, Options, Program, Simulator, Trace, read_checkpoint, read_network, resolve
+from ai8xsim import (
+    DEVICES,
+    MAX78000,
+    Options,
+    Program,
+    Simulator,
+    Trace,
+    read_checkpoint,
+    read_network,
+    resolve,
+)
 from ai8xsim.compare import torch_trace
 
 from .conftest import GOLDEN

@@ -157,7 +157,7 @@ def _convolve(
     )
     planes = few and packed.groups == geometry.stride[1] == 1 and x_nhwc.dtype == np.int8
     padded = _pad(x_nhwc, geometry.padding, geometry.padding, planes=planes)
-    return _accumulate(padded, packed, start, geometry, ((0, 0), outputs))
+    return _accumulate(padded, packed, start, geometry, ((0, 0), outputs), planes=planes)
 
 
 def _accumulate(
@@ -166,12 +166,12 @@ def _accumulate(
     start: IntegerArray,
     geometry: ConvolutionGeometry,
     place: tuple[Pair, Pair],
+    planes: bool = False,
 ) -> IntegerArray:
     """Accumulators of a convolution over data that has its padding; `place`: its origin, its output size."""
     acc = np.empty((len(padded), *place[1], packed.outputs), start.dtype)
     walk = _walk(padded, packed, geometry, place)
-    in_planes = by_planes if walk.run_step > 1 else by_dot_products
-    kernel = by_channels if packed.depthwise else in_planes
+    kernel = by_planes if planes else by_channels if packed.depthwise else by_dot_products
     kernel(padded.ravel("K"), packed.data, start, walk, acc.reshape(-1, packed.outputs))
     return acc
 

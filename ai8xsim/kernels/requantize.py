@@ -3,31 +3,82 @@
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+Array = Any  # inside compiled functions, where Numba infers the types
 
 
 def requantize(
     acc: NDArray[Any], output_shift: int, activation: str = "none"
 ) -> tuple[NDArray[np.int8], int]:
-    """Activations (int8, same shape) and how many rounded values lay outside int8, before the activation."""
-    wide = acc.astype(np.int64)
-    if output_shift <= 6:
-        rounded = (wide + (1 << (6 - output_shift))) >> (7 - output_shift)
-    else:
-        rounded = wide << (output_shift - 7)
-    return _finish(rounded, activation)
+    """Reduce accumulators to 8-bit activations: scale, round half up, saturate, activate.
+
+    An accumulator sums products of two Q0.7 values, so it has 14 fraction bits; the hardware keeps 7. A tie
+    rounds toward plus infinity: -0.5 becomes 0, not -1.
+
+    acc: int32 or int64, any shape, in units of 2**-14.   output_shift: -15..15, scales by 2**output_shift.
+    activation: "none", "relu", or "abs" (whose largest value is 127).
+    Returns int8 of the same shape, in units of 2**-7, and how many rounded values lay outside int8 before the
+    activation. Raises ValueError for another shift, activation or type.
+    Source: README "Rounding"; silicon logs in shared golden `silicon/`.
+
+    >>> requantize(np.array([-64, -65, 1 << 20], np.int32), 0)
+    (array([  0,  -1, 127], dtype=int8), 1)
+    """
+    if not -15 <= output_shift <= 15 or activation not in ("none", "relu", "abs"):
+        raise ValueError(f"output shift {output_shift}, activation {activation!r}")
+    activations = np.empty(acc.shape, np.int8)
+    kernel = _shift_right if output_shift <= 6 else _shift_left
+    saturated = kernel(_flat(acc), abs(7 - output_shift), activations.reshape(-1))
+    if activation == "relu":
+        np.maximum(activations, 0, out=activations)
+    elif activation == "abs":
+        np.abs(np.maximum(activations, -127, out=activations), out=activations)
+    return activations, saturated
 
 
 def saturate(values: NDArray[Any]) -> tuple[NDArray[np.int8], int]:
-    """Values saturated to int8, same shape, and how many lay outside."""
-    return _finish(values.astype(np.int64), "none")
+    """The nearest int8 to each value (int32 or int64, any shape), and how many lay outside int8.
+
+    >>> saturate(np.array([-129, 5, 128], np.int32))
+    (array([-128,    5,  127], dtype=int8), 2)
+    """
+    activations = np.empty(values.shape, np.int8)
+    return activations, _shift_left(_flat(values), 0, activations.reshape(-1))
 
 
-def _finish(values: NDArray[np.int64], activation: str) -> tuple[NDArray[np.int8], int]:
-    y = np.clip(values, -128, 127)
-    count = int(np.count_nonzero(y != values))
-    if activation == "relu":
-        y = np.maximum(y, 0)
-    elif activation == "abs":
-        y = np.minimum(np.abs(y), 127)
-    return y.astype(np.int8), count
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype not in (np.int32, np.int64):
+        raise ValueError(f"values of type {values.dtype}, not int32 or int64")
+    return np.require(values, requirements=("C", "W")).reshape(-1)
+
+
+@njit(cache=True, nogil=True)
+def _shift_right(acc: Array, shift: int, activations: Array) -> int:
+    """Round half up: (acc + 2**(shift - 1)) >> shift, without the carry that could leave the type."""
+    number = acc.dtype.type
+    low, high, one = number(-128), number(127), number(1)
+    shift, bit_below = number(shift), number(shift - 1)
+    saturated = 0
+    for i in range(len(acc)):
+        rounded = number(number(acc[i] >> shift) + number(number(acc[i] >> bit_below) & one))
+        nearest = min(max(rounded, low), high)
+        activations[i] = nearest
+        saturated += nearest != rounded
+    return saturated
+
+
+@njit(cache=True, nogil=True)
+def _shift_left(acc: Array, shift: int, activations: Array) -> int:
+    """Saturate before shifting, so that nothing leaves the type, and again afterwards."""
+    number = acc.dtype.type
+    low, high, shift = number(-128), number(127), number(shift)
+    saturated = 0
+    for i in range(len(acc)):
+        bounded = min(max(acc[i], low), high)
+        shifted = number(bounded << shift)
+        nearest = min(max(shifted, low), high)
+        activations[i] = nearest
+        saturated += (bounded != acc[i]) | (nearest != shifted)
+    return saturated

@@ -153,7 +153,10 @@ class _Reader:
             value = self._value(key, key_node, value_node, owner)
             if value is None:
                 refused.add(key.name)
-                self._doubtful_lines |= {node.span.line, *(span_node.span.line for span_node, _ in node.pairs)}
+                self._doubtful_lines |= {
+                    node.span.line,
+                    *(span_node.span.line for span_node, _ in node.pairs),
+                }
             else:
                 values[key.name] = value
         self._require(TABLES[table], values.keys() | refused, node, owner)

@@ -1,0 +1,208 @@
+"""The command line as a person types it: outputs, exit codes, files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ai8xsim import __version__
+from ai8xsim.codes import CODES
+from ai8xsim.network.keys import TABLES
+
+FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
+
+
+def ai8xsim(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ai8xsim", *map(str, words)]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    assert "Traceback" not in shown.stderr
+    return shown
+
+
+@pytest.fixture
+def work(digits: Path, tmp_path: Path) -> Path:
+    """A folder with a network, its checkpoint, a sample, a batch, and nothing else."""
+    for name in ("network.yaml", "checkpoint.pth.tar"):
+        (tmp_path / name).write_bytes((digits / name).read_bytes())
+    with np.load(digits / "samples.npz") as samples:
+        np.save(tmp_path / "sample.npy", samples["images"][0])
+        np.save(tmp_path / "batch.npy", samples["images"][:5])
+    return tmp_path
+
+
+def simulate(work: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return ai8xsim("simulate", "network.yaml", "--checkpoint", "checkpoint.pth.tar", *words, cwd=work)
+
+
+def test_version_and_help() -> None:
+    assert ai8xsim("--version").stdout.split()[-1] == __version__
+    shown = ai8xsim("--help").stdout
+    assert all(command in shown for command in ("demo", "explain", "simulate"))
+    assert "--checkpoint" in ai8xsim("simulate", "--help").stdout
+
+
+def test_simulate_shows_the_layers_and_the_output(work: Path) -> None:
+    shown = simulate(work, "--sample", "sample.npy")
+    assert shown.returncode == FINE
+    assert "conv2d" in shown.stdout
+    assert "linear" in shown.stdout
+    assert "output: [" in shown.stdout
+
+
+def test_json_is_as_documented(work: Path) -> None:
+    shown = simulate(work, "--sample", "sample.npy", "--json")
+    record = json.loads(shown.stdout)
+    assert shown.returncode == FINE
+    assert set(record) == {"schema_version", "device", "output", "layers", "diagnostics"}
+    assert (record["schema_version"], record["device"]) == (1, "MAX78000")
+    assert set(record["output"]) == {"shape", "dtype", "sha256"}
+    assert (record["output"]["shape"], record["output"]["dtype"]) == ([10, 1, 1], "int32")
+    for layer in record["layers"]:
+        assert set(layer) == {"index", "name", "operator", "shape", "sha256", "saturated"}
+    assert record["layers"][-1]["sha256"] == record["output"]["sha256"]
+
+
+def test_files_are_written_and_agree(work: Path) -> None:
+    words = ("--sample", "sample.npy", "--output", "out.npy", "--trace", "t.npz", "--save-sample", "s.npy")
+    assert simulate(work, *words).returncode == FINE
+    assert np.load(work / "out.npy").dtype == np.int32
+    assert np.array_equal(np.load(work / "s.npy"), np.load(work / "sample.npy"))
+    assert np.load(work / "s.npy").dtype == np.int64
+    with np.load(work / "t.npz") as stored:
+        assert "layer0" in stored
+        assert json.loads(str(stored["meta"]))["schema_version"] == 1
+    assert simulate(work, "--sample", "s.npy", "--expect", "out.npy").returncode == FINE
+    assert simulate(work, "--sample", "s.npy", "--expect", "t.npz").returncode == FINE
+    leftovers = {path.name for path in work.iterdir()} - {"out.npy", "t.npz", "s.npy"}
+    assert leftovers == {"network.yaml", "checkpoint.pth.tar", "sample.npy", "batch.npy"}
+
+
+def test_an_existing_output_is_kept_without_force(work: Path) -> None:
+    (work / "out.npy").write_text("precious")
+    shown = simulate(work, "--sample", "sample.npy", "--output", "out.npy")
+    assert shown.returncode == USAGE
+    assert "out.npy exists; --force overwrites it" in shown.stderr
+    assert (work / "out.npy").read_text() == "precious"
+    assert simulate(work, "--sample", "sample.npy", "--output", "out.npy", "--force").returncode == FINE
+    assert np.load(work / "out.npy").shape == (10, 1, 1)
+
+
+def test_an_expectation_that_fails_says_where(work: Path) -> None:
+    simulate(work, "--sample", "sample.npy", "--output", "out.npy")
+    expected = np.load(work / "out.npy")
+    expected[3] += 1
+    np.save(work / "wrong.npy", expected.astype(np.int64).ravel())
+    shown = simulate(work, "--sample", "sample.npy", "--expect", "wrong.npy")
+    assert shown.returncode == CONTENT
+    ours, theirs = int(expected[3, 0, 0]) - 1, int(expected[3, 0, 0])
+    assert f"at (3, 0, 0): {ours}, not {theirs}" in " ".join(shown.stderr.split())
+
+
+def test_a_batch_equals_its_samples(work: Path) -> None:
+    batch = json.loads(simulate(work, "--batch", "batch.npy", "--json").stdout)
+    single = json.loads(simulate(work, "--sample", "sample.npy", "--json").stdout)
+    assert batch["output"]["shape"] == [5, 10, 1, 1]
+    assert batch["output"]["sha256"][0] == single["output"]["sha256"]
+    assert simulate(work, "--batch", "batch.npy", "--threads", 2).returncode == FINE
+
+
+def test_random_samples_repeat_with_their_seed(work: Path) -> None:
+    words = ("--input-shape", "1,8,8", "--json")
+    first, second, other = (simulate(work, "--random", seed, *words).stdout for seed in (1, 1, 2))
+    assert first == second != other
+
+
+def test_quiet_says_nothing(work: Path) -> None:
+    shown = simulate(work, "--sample", "sample.npy", "--quiet")
+    assert (shown.returncode, shown.stdout, shown.stderr) == (FINE, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give one of --sample, --batch and --random"),
+        (("--sample", "sample.npy", "--random", 1), "give one of --sample, --batch and --random"),
+        (("--sample", "nothing.npy"), "nothing.npy: No such file or directory"),
+        (("--sample", "sample.npy", "--device", "MAX78001"), "is none of MAX78000, MAX78002"),
+        (("--sample", "sample.npy", "--colour"), "No such option"),
+        (("--sample", "sample.npy", "--output", "no/such/folder.npy"), "No such file or directory"),
+        (("--random", 1, "--input-shape", "x"), "is neither C,H,W nor C,L"),
+    ],
+)
+def test_wrong_usage_exits_with_2(work: Path, words: tuple[object, ...], message: str) -> None:
+    shown = simulate(work, *words)
+    assert shown.returncode == USAGE
+    assert message in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("array", "code", "message"),
+    [
+        (np.zeros((1, 8, 8)), "sample-type", "numpy.save(path, array.astype(numpy.int64))"),
+        (np.zeros((1, 1, 8, 8), int), "sample-rank", "numpy.save(path, array[0])"),
+        (np.zeros((8, 8, 1), int), "channel-mismatch", "8 channels arrive"),
+        (np.full((1, 8, 8), 200), "sample-range", "samples[0, 0, 0] is 200, outside int8 [-128, 127]"),
+        (np.array([object()]), "not-an-array", "save one with numpy.save"),
+    ],
+)
+def test_a_wrong_sample_exits_with_1(work: Path, array: object, code: str, message: str) -> None:
+    np.save(work / "wrong.npy", np.asarray(array), allow_pickle=True)
+    shown = simulate(work, "--sample", "wrong.npy")
+    assert shown.returncode == CONTENT
+    assert f"error[{code}]" in shown.stderr
+    assert message in shown.stderr
+
+
+def test_the_faults_of_all_files_come_in_one_run(work: Path) -> None:
+    (work / "network.yaml").write_text("arch: x\nlayers: []\n")
+    (work / "checkpoint.pth.tar").write_bytes(b"")
+    (work / "sample.npy").write_bytes(b"no array")
+    (work / "trace.npz").write_bytes(b"no trace")
+    shown = simulate(work, "--sample", "sample.npy")
+    assert shown.returncode == CONTENT
+    for code in ("missing-key", "empty-checkpoint", "not-an-array"):
+        assert f"error[{code}]" in shown.stderr
+    assert shown.stderr.rstrip().endswith("4 errors")
+
+
+def test_a_file_that_is_no_trace_is_said_so(work: Path) -> None:
+    (work / "wrong.npz").write_bytes(b"PK no trace")
+    shown = simulate(work, "--sample", "sample.npy", "--expect", "wrong.npz")
+    assert shown.returncode == CONTENT
+    assert "error[not-a-trace]" in shown.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_exits_with_2(work: Path) -> None:
+    work.chmod(0o500)
+    shown = simulate(work, "--sample", "sample.npy", "--output", "out.npy")
+    work.chmod(0o700)
+    assert shown.returncode == USAGE
+
+
+def test_explain_knows_every_key_and_code() -> None:
+    from click.testing import CliRunner
+
+    from ai8xsim.cli.explain import explain
+
+    for word in {spelling for rows in TABLES.values() for key in rows.values() for spelling in key.spellings}:
+        assert word.split()[0] in CliRunner().invoke(explain, [word]).output
+    for code, row in CODES.items():
+        page = " ".join(CliRunner().invoke(explain, [code]).output.split())
+        for text in (row.what, row.why, row.mend):
+            assert " ".join(text.split()) in page
+    shown = ai8xsim("explain", "pool_strid")
+    assert shown.returncode == USAGE
+    assert "did you mean `pool_stride`?" in shown.stderr
+    assert "output_shift" in ai8xsim("explain").stdout
+
+
+def test_demo_compares_every_layer_with_pytorch() -> None:
+    shown = ai8xsim("demo")
+    assert shown.returncode == FINE
+    assert "every bit of every layer is equal" in shown.stdout
+    assert "accuracy:" in shown.stdout

@@ -1,0 +1,222 @@
+"""The table of keys and its readers."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai8xsim import NetworkError, Span, read_network
+from ai8xsim.network import (
+    INPUT,
+    STOP,
+    DataBufferDescription,
+    Given,
+    LayerDescription,
+    NetworkDescription,
+    Reference,
+    UnloadDescription,
+    parse_network,
+)
+from ai8xsim.network.keys import TABLES, Key
+
+TYPES = {
+    "global": NetworkDescription,
+    "layer": LayerDescription,
+    "data_buffer": DataBufferDescription,
+    "unload": UnloadDescription,
+}
+NOT_KEYS = {"index", "number", "span", "path", "diagnostics"}
+KEYS = [(table, key) for table, rows in TABLES.items() for key in rows.values()]
+BUFFER = "data_buffer:\n  - {name: tcn_buffer, processors: 0xf, channels: 4, dim: 15, offset: 0}\n"
+
+
+def network(layer: str = "", top: str = "") -> str:
+    lines = "".join(f"    {line}\n" for line in layer.splitlines())
+    return f"arch: net\ndataset: data\n{top}layers:\n  - processors: 0xf\n{lines}"
+
+
+def layer_of(text: str) -> LayerDescription:
+    reading = parse_network(text)
+    assert reading.network is not None, reading.diagnostics
+    return reading.network.layers[0]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_description_has_a_field_for_every_key_and_no_other(table: str) -> None:
+    assert {entry.name for entry in fields(TYPES[table])} - NOT_KEYS == set(TABLES[table])
+
+
+@pytest.mark.parametrize(("table", "key"), KEYS, ids=lambda value: getattr(value, "name", value))
+def test_every_example_is_accepted_under_every_spelling(table: str, key: Key) -> None:
+    """The examples that `explain` shows are parsed as they stand, each spelling in turn."""
+    for spelling in key.spellings:
+        example = key.example.replace(key.name, spelling, 1)
+        found = [d.code for d in parse_network(surrounded(table, key, example)).diagnostics]
+        assert not {"unknown-key", "wrong-type", "out-of-range", "unknown-value"} & set(found), found
+
+
+def surrounded(table: str, key: Key, example: str) -> str:
+    """A description with the example in its place, and nothing of the same key besides."""
+    others = {"name": "name: x", "channels": "channels: 4", "dim": "dim: 4", "offset": "offset: 0"}
+    others["processors"] = "processors: 0xf"
+    if table in {"data_buffer", "unload"}:
+        required = [others[k.name] for k in TABLES[table].values() if k.required and k.name != key.name]
+        entry = "\n    ".join([example, *required])
+        return network(top=f"{table}:\n  - {entry}\n")
+    if table == "layer":
+        first = "" if key.name == "processors" else "processors: 0xf\n    "
+        return f"arch: net\ndataset: data\nlayers:\n  - {first}{example}\n"
+    top = {"arch": "arch: net\n", "dataset": "dataset: data\n", "layers": "layers:\n  - processors: 0xf\n"}
+    return "".join(text for name, text in top.items() if name != key.name) + example
+
+
+def test_every_key_says_what_it_takes_and_does() -> None:
+    for _, key in KEYS:
+        assert key.summary.endswith(".")
+        assert key.default
+        assert key.type.describe()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("op: MLP", "op", "linear"),
+        ("operation: Passthrough", "op", "passthrough"),
+        ("convolution: CONV1D", "op", "conv1d"),
+        ("op: Bitwise_Or", "op", "or"),
+        ("activation: rElU", "activate", "relu"),
+        ("data_format: BIG", "data_format", "chw"),
+        ("quantization: Bin", "quantization", "binary"),
+        ("kernel_size: 1X1", "kernel_size", (1, 1)),
+        ("op: conv1d\nkernel_size: 9", "kernel_size", (9,)),
+        ("max_pool: 2", "max_pool", (2, 2)),
+        ("max_pool: [2, 3]", "max_pool", (2, 3)),
+        ("in_dim: 32", "in_dim", (32,)),
+        ("in_dim: [32, 1]", "in_dim", (32, 1)),
+        ("in_sequences: -1", "in_sequences", (INPUT,)),
+        ("in_sequences: [Input, 0]", "in_sequences", (INPUT, Reference(0))),
+        ("next_sequence: Stop", "next_sequence", STOP),
+        ("next_sequence: -1", "next_sequence", STOP),
+        ("output_processors: '0x0000.0000_0000.00ff'", "output_processors", 255),
+        ("output_processors: ff.00", "output_processors", 0xFF00),
+        ("bias_quadrant: 0", "bias_group", (0,)),
+        ("flatten: yes", "flatten", True),
+        ("flatten: 0", "flatten", False),
+        ("output_width: 32", "output_width", "32"),
+    ],
+)
+def test_values_mean_this(text: str, name: str, value: object) -> None:
+    given_value = getattr(layer_of(network(text)), name)
+    assert isinstance(given_value, Given)
+    assert given_value.value == value
+
+
+def test_every_value_keeps_its_file_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(network("pad: 1\nop: conv2d   # why"))
+    layer = read_network(file).layers[0]
+    assert layer.op is not None
+    assert layer.op.span == Span(str(file), 6, 9, 6)
+    assert layer.op.span.text == "    op: conv2d   # why"
+    assert layer.op.key_span == Span(str(file), 6, 5, 2)
+    assert all(value.span.line > 0 for value in layer.given())
+
+
+def test_layers_are_sorted_by_sequence_and_counted_without_gaps() -> None:
+    text = "arch: a\ndataset: d\nlayers:\n"
+    for sequence, name in ((7, "last"), (3, "first"), (None, "second")):
+        text += f"  - processors: 1\n    name: {name}\n" + (f"    sequence: {sequence}\n" if sequence else "")
+    reading = parse_network(text)
+    assert reading.network is not None
+    found = [(e.name.value, e.index, e.number) for e in reading.network.layers if e.name]
+    assert found == [("first", 0, 3), ("second", 1, 4), ("last", 2, 7)]
+    assert reading.network.find_layer(Reference("last")) is reading.network.layers[2]
+    assert reading.network.find_layer(Reference(4)) is reading.network.layers[1]
+
+
+def test_buffers_are_found_by_name_in_any_case() -> None:
+    reading = parse_network(network("in_sequences: TCN_Buffer\nop: passthrough", BUFFER))
+    assert reading.network is not None
+    assert reading.network.find_buffer(Reference("tcn_buffer")) is reading.network.data_buffer[0]
+
+
+def test_all_faults_are_found_in_one_run_sorted_by_place() -> None:
+    text = network("pad: 9\npadd: 1\nactivate: no\nop: conv5d\nin_sequences: [3]\nname: stop")
+    found = [d.code for d in parse_network(text).diagnostics if d.severity == "error"]
+    assert found == ["out-of-range", "unknown-key", "unknown-value", "unknown-value"]
+
+
+def test_equality_leaves_the_diagnostics_out() -> None:
+    first, second = (parse_network(network("op: conv2d")).network for _ in range(2))
+    assert first == second
+    assert first is not None
+    assert first.diagnostics
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch hacked']",
+        "!!python/name:os.system",
+        "&a [*a]",
+        "&a {b: *a}",
+        "[" * 3000,
+        "{a: " * 3000,
+        "!!int abc",
+        "!!binary x",
+        "!!timestamp 2001-99-99",
+        "2001-99-99",
+        "layers: " + "9" * 10000,
+        "\x00",
+        "arch: \udcff",
+        "--- a\n--- b\n",
+        "? [a]\n: b\n",
+        "a: &b 1\n<<: *b",
+        "%YAML 9.9\n---\na: 1",
+        "arch: [x\n",
+        "\t- a",
+        "layers: {}",
+        "layers: [[]]",
+        "layers: [null]",
+        "arch: {a: b}\ndataset: [1]\nlayers: [{processors: [1]}]",
+    ],
+)
+def test_hostile_text_draws_errors_and_runs_nothing(text: str, tmp_path: Path) -> None:
+    reading = parse_network(text)
+    assert reading.network is None
+    assert reading.diagnostics
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_aliases_of_aliases_cost_nothing() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+    reading = parse_network(bomb + network())
+    assert {d.code for d in reading.diagnostics if d.severity == "error"} == {"unknown-key"}
+
+
+def test_a_text_that_is_no_utf8_is_said_so() -> None:
+    (found,) = parse_network(b"arch: \xff\xfe").diagnostics
+    assert "byte 6" in found.message
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert parse_network(b"\xef\xbb\xbf" + network("op: conv2d").encode()).network is not None
+
+
+def test_a_file_with_errors_raises_with_all_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text(network("pad: 9\nquantization: 3"))
+    with pytest.raises(NetworkError, match="must be an integer from 0 to 2") as caught:
+        read_network(file)
+    assert len([d for d in caught.value.diagnostics if d.severity == "error"]) == 2
+    with pytest.raises(FileNotFoundError):
+        read_network(tmp_path / "missing.yaml")
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.text(max_size=60), st.sampled_from([key.name for _, key in KEYS]))
+def test_any_text_behind_any_key_draws_a_diagnostic_or_a_result(value: str, key: str) -> None:
+    parse_network(network(f"{key}: {value}"))
+    parse_network(f"{key}: {value}\n" + network())
