@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Array = Any  # inside compiled functions, where Numba infers the types
 
+ACTIVATIONS = ("none", "relu", "abs")  # the compiled functions get the place in this list
+
 
 def requantize(
     acc: NDArray[Any], output_shift: int, activation: str = "none"
@@ -26,15 +28,12 @@ def requantize(
     >>> requantize(np.array([-64, -65, 1 << 20], np.int32), 0)
     (array([  0,  -1, 127], dtype=int8), 1)
     """
-    if not -15 <= output_shift <= 15 or activation not in ("none", "relu", "abs"):
+    if not -15 <= output_shift <= 15 or activation not in ACTIVATIONS:
         raise ValueError(f"output shift {output_shift}, activation {activation!r}")
     activations = np.empty(acc.shape, np.int8)
     kernel = _shift_right if output_shift <= 6 else _shift_left
-    saturated = kernel(_flat(acc), abs(7 - output_shift), activations.reshape(-1))
-    if activation == "relu":
-        np.maximum(activations, 0, out=activations)
-    elif activation == "abs":
-        np.abs(np.maximum(activations, -127, out=activations), out=activations)
+    shift = abs(output_shift - 7)
+    saturated: int = kernel(_flat(acc), shift, ACTIVATIONS.index(activation), activations.reshape(-1))
     return activations, saturated
 
 
@@ -45,7 +44,8 @@ def saturate(values: NDArray[Any]) -> tuple[NDArray[np.int8], int]:
     (array([-128,    5,  127], dtype=int8), 2)
     """
     activations = np.empty(values.shape, np.int8)
-    return activations, _shift_left(_flat(values), 0, activations.reshape(-1))
+    saturated: int = _shift_left(_flat(values), 0, 0, activations.reshape(-1))
+    return activations, saturated
 
 
 def _flat(values: NDArray[Any]) -> NDArray[Any]:
@@ -55,7 +55,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
 
 
 @njit(cache=True, nogil=True)
-def _shift_right(acc: Array, shift: int, activations: Array) -> int:
+def _shift_right(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Round half up: (acc + 2**(shift - 1)) >> shift, without the carry that could leave the type."""
     number = acc.dtype.type
     low, high, one = number(-128), number(127), number(1)
@@ -64,13 +64,13 @@ def _shift_right(acc: Array, shift: int, activations: Array) -> int:
     for i in range(len(acc)):
         rounded = number(number(acc[i] >> shift) + number(number(acc[i] >> bit_below) & one))
         nearest = min(max(rounded, low), high)
-        activations[i] = nearest
+        activations[i] = _activate(nearest, activation)
         saturated += nearest != rounded
     return saturated
 
 
 @njit(cache=True, nogil=True)
-def _shift_left(acc: Array, shift: int, activations: Array) -> int:
+def _shift_left(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Saturate before shifting, so that nothing leaves the type, and again afterwards."""
     number = acc.dtype.type
     low, high, shift = number(-128), number(127), number(shift)
@@ -79,6 +79,15 @@ def _shift_left(acc: Array, shift: int, activations: Array) -> int:
         bounded = min(max(acc[i], low), high)
         shifted = number(bounded << shift)
         nearest = min(max(shifted, low), high)
-        activations[i] = nearest
+        activations[i] = _activate(nearest, activation)
         saturated += (bounded != acc[i]) | (nearest != shifted)
     return saturated
+
+
+@njit(cache=True, nogil=True)
+def _activate(value: Any, activation: int) -> Any:
+    if activation == 1:
+        return max(value, 0)
+    if activation == 2:
+        return min(abs(value), 127)
+    return value
