@@ -27,6 +27,7 @@ from ai8xsim.samples import Samples, checked_samples
 from ai8xsim.trace import LayerTrace, Trace
 
 Data = npt.NDArray[Any]
+Packed = conv.PackedWeight | conv.PackedTransposedWeight
 Keep = Literal["all", "outputs"]
 Progress = Callable[[int, int], None]
 
@@ -59,6 +60,7 @@ class Simulator:
             raise ValueError(f"threads is {threads}; it must be 1 or more")
         self.program = program
         self._threads = threads or 1
+        self._spent = _spent_outputs(program.layers)
         self._packed = {
             layer.index: _packed(layer.convolution) for layer in program.layers if layer.convolution
         }
@@ -106,16 +108,9 @@ class Simulator:
             if layer.buffer_update is not None:
                 _update_buffer(buffers, layer.buffer_update, computed[layer.index].output)
             if keep == "outputs":
-                self._forget(computed, place)
+                for index in self._spent[place]:
+                    del computed[index]
         return computed
-
-    def _forget(self, computed: dict[int, Computed], place: int) -> None:
-        """Drop what no later layer reads and nobody asked for."""
-        later = self.program.layers[place + 1 :]
-        read = {entry.index for layer in later for entry in layer.inputs if entry.source is Source.LAYER}
-        outputs = {layer.index for layer in self.program.layers if layer.is_output}
-        for index in computed.keys() - read - outputs:
-            del computed[index]
 
     def _trace(self, parts: list[dict[int, Computed]], samples: Samples) -> Trace:
         kept = [layer for layer in self.program.layers if layer.index in parts[0]]
@@ -138,7 +133,18 @@ class Session:
         return self._simulator._trace(parts, checked)
 
 
-def run_layer(layer: Layer, inputs: Sequence[Data], packed: conv.PackedWeight | None) -> Computed:
+def _spent_outputs(layers: Sequence[Layer]) -> list[list[int]]:
+    """For each place in the order of execution, the layers whose output nobody reads any more after it."""
+    last_read = {layer.index: place for place, layer in enumerate(layers)}
+    for place, layer in enumerate(layers):
+        last_read |= {entry.index: place for entry in layer.inputs if entry.source is Source.LAYER}
+    for layer in layers:
+        if layer.is_output:
+            last_read[layer.index] = len(layers)
+    return [[index for index, last in last_read.items() if last == place] for place in range(len(layers))]
+
+
+def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Computed:
     """One layer's work on channels-last inputs, in the order that `Layer` states."""
     operands = [_shaped(block, layer) for block in _operands(_joined(layer.join, inputs), layer)]
     saturated: int | None = None
@@ -155,7 +161,7 @@ def run_layer(layer: Layer, inputs: Sequence[Data], packed: conv.PackedWeight | 
     return _convolved(layer, data, packed)
 
 
-def _packed(convolution: Convolution) -> conv.PackedWeight:
+def _packed(convolution: Convolution) -> Packed:
     weight, geometry = convolution.weights.weight, convolution.geometry
     return (
         conv.pack_transposed(weight, geometry) if convolution.is_transposed else conv.pack(weight, geometry)
@@ -213,11 +219,13 @@ def _flattened(data: Data) -> Data:
     return np.ascontiguousarray(data.transpose(0, 3, 1, 2)).reshape(len(data), 1, 1, -1)
 
 
-def _convolved(layer: Layer, data: Data, packed: conv.PackedWeight) -> Computed:
+def _convolved(layer: Layer, data: Data, packed: Packed) -> Computed:
     assert layer.convolution is not None
     c, stage = layer.convolution, layer.output_stage
-    convolve = conv.convolve_transposed if c.is_transposed else conv.convolve
-    acc = convolve(data, packed, c.weights.bias, c.geometry)
+    if isinstance(packed, conv.PackedTransposedWeight):
+        acc = conv.convolve_transposed(data, packed, c.weights.bias, c.geometry)
+    else:
+        acc = conv.convolve(data, packed, c.weights.bias, c.geometry)
     if stage.bits == 8:
         return Computed(*requantize.requantize(acc, stage.shift, stage.activation.value))
     return Computed(_wide(acc, stage.activation), None)

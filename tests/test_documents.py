@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -80,7 +79,11 @@ def test_no_path_of_a_machine_is_in_the_repository() -> None:
     if listed.returncode:
         pytest.skip("not a git checkout")
     paths = [ROOT / name for name in listed.stdout.splitlines()]
-    texts = {path: path.read_text(errors="ignore") for path in paths if path.suffix in {".py", ".md", ".toml", ".yaml"}}
+    texts = {
+        path: path.read_text(errors="ignore")
+        for path in paths
+        if path.suffix in {".py", ".md", ".toml", ".yaml"}
+    }
     pattern = re.compile("/" + "work/|/" + "root/|/home/[a-z]")
     assert [path.name for path, text in texts.items() if pattern.search(text)] == []
 

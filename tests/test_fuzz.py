@@ -13,7 +13,20 @@ from ai8xsim.codes import CODES
 
 MUTATIONS = 200
 SECONDS_EACH = 5
-SCRAPS = ("-1", "0", "[1, 2]", "{}", "null", "conv1d", "999999999", "0x", "!!python/name:os.system", "*a", "~", ": ")
+SCRAPS = (
+    "-1",
+    "0",
+    "[1, 2]",
+    "{}",
+    "null",
+    "conv1d",
+    "999999999",
+    "0x",
+    "!!python/name:os.system",
+    "*a",
+    "~",
+    ": ",
+)
 
 
 def mutated_text(text: str, dice: random.Random) -> str:
@@ -68,7 +81,11 @@ def run(network: Path, checkpoint: Path, sample: Path) -> str:
 def files(digits: Path, tmp_path: Path) -> dict[str, Path]:
     with np.load(digits / "samples.npz") as samples:
         np.save(tmp_path / "sample.npy", samples["images"][0])
-    found = {"network": tmp_path / "network.yaml", "checkpoint": tmp_path / "c.pth", "sample": tmp_path / "sample.npy"}
+    found = {
+        "network": tmp_path / "network.yaml",
+        "checkpoint": tmp_path / "c.pth",
+        "sample": tmp_path / "sample.npy",
+    }
     found["network"].write_bytes((digits / "network.yaml").read_bytes())
     found["checkpoint"].write_bytes((digits / "checkpoint.pth.tar").read_bytes())
     return found

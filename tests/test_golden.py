@@ -11,6 +11,7 @@ import pytest
 from ai8xsim import (
     DEVICES,
     MAX78000,
+    Ai8xsimError,
     Options,
     Program,
     Simulator,
@@ -19,6 +20,7 @@ from ai8xsim import (
     read_network,
     resolve,
 )
+from ai8xsim.cli.arrays import read_sample
 from ai8xsim.compare import torch_trace
 
 from .conftest import GOLDEN
@@ -120,6 +122,58 @@ def test_the_boards_printed_these_logits(board: str) -> None:
     trace = Simulator(resolve(network, checkpoint, MAX78000, sample.shape)).run(sample)
     measured = json.loads((GOLDEN / "silicon" / "measured.json").read_text())[board]["logits_int32"]
     assert trace.output.ravel().tolist() == measured
+
+
+REFUSED = {  # broken inputs of which no value can be computed; the others are the affair of `check`
+    "activation_null": "wrong-type", "activation_pass": "activation-without-convolution",
+    "activation_unknown": "unknown-value", "arch_mismatch": "arch-mismatch", "bias_count": "bias-count",
+    "bias_range": "bias-range", "binary_78000": "quantization", "chan_hidden": "channel-mismatch",
+    "chan_weights": "channel-mismatch", "chan_weights_proc5": "channel-mismatch",
+    "ckpt_unquantized": "unquantized-checkpoint", "concat_dims": "concatenation",
+    "conv1d_2d_sample": "dimensions", "conv1d_kernel10": "out-of-range",
+    "dilation_none": "dilation-without-convolution", "elt_chan": "operands", "elt_mul": "unknown-value",
+    "file_syntax": "yaml-syntax", "flatten_missing": "channel-mismatch", "groups3_78002": "channel-mismatch",
+    "kernel_list": "wrong-type", "key_layer": "unknown-key", "key_top": "unknown-key",
+    "layers_dict": "wrong-type", "layers_null": "wrong-type", "mix_2d_1d": "dimensions",
+    "no_arch": "missing-key", "no_dataset": "missing-key", "no_layers": "missing-key",
+    "out_dim_neg": "no-output", "out_dim_zero": "no-output", "out_offset_negative": "out-of-range",
+    "pad3": "out-of-range", "pad_negative": "out-of-range", "pool_gt_input": "pool-window",
+    "pool_list3": "wrong-type", "pool_size17": "out-of-range", "pool_stride_zero": "out-of-range",
+    "pool_zero": "out-of-range", "proc_65bit": "out-of-range", "proc_zero": "out-of-range",
+    "quant_small_ckpt": "quantization", "quant_small_test": "quantization", "sample_1d": "sample-rank",
+    "sample_4d": "sample-rank", "sample_chw_order": "channel-mismatch", "sample_float": "sample-type",
+    "seq_dup_sequence": "duplicate-sequence", "seq_forward": "input-not-ready", "seq_negative": "out-of-range",
+    "seq_unknown_num": "unknown-layer", "seq_unknown_num_78002": "unknown-layer", "shift-16": "shift-range",
+    "shift16": "out-of-range", "shift9_1bit": "quantization", "shift_float": "wrong-type",
+    "stride2_pool": "stride", "tconv_1x1": "kernel-size", "tconv_outpad0": "output-pad",
+    "tconv_pad3": "out-of-range", "tconv_stride1": "stride", "w32_pass": "wide-without-convolution",
+    "w32_relu_final": "wide-with-activation", "weights_fewer": "missing-weights",
+}  # fmt: skip
+WARNED = {
+    "ckpt_layers": "unused-weights", "weights_more": "unused-weights", "pool_and_avg": "two-pools",
+    "pool_stride_default": "default-pool-stride", "out_offset_missing": "default-out-offset",
+    "mix_1d_2d": "loader-differs", "crop_asym": "loader-differs", "w32_hidden": "hidden-wide",
+}  # fmt: skip
+NEGATIVE = sorted(GOLDEN.glob("negative/*/case.json"))
+
+
+@pytest.mark.parametrize("case", [path.parent for path in NEGATIVE], ids=lambda case: case.name)
+def test_a_broken_input_draws_its_diagnostic_or_still_has_a_value(case: Path) -> None:
+    device = DEVICES[json.loads((case / "case.json").read_text())["device"]]
+    try:
+        sample = read_sample(case / "sample.npy")
+        network, checkpoint = (
+            read_network(case / "network.yaml"),
+            read_checkpoint(case / "checkpoint.pth.tar"),
+        )
+        program = resolve(network, checkpoint, device, sample.shape)
+    except Ai8xsimError as fault:
+        errors = [d.code for d in fault.diagnostics if d.severity == "error"]
+        assert set(errors) == {REFUSED[case.name]}
+        return
+    assert case.name not in REFUSED
+    assert WARNED.get(case.name) in {None, *(diagnostic.code for diagnostic in program.diagnostics)}
+    Simulator(program).run(sample)
 
 
 def test_the_vectors_are_all_there() -> None:

@@ -191,7 +191,9 @@ def test_hostile_text_draws_errors_and_runs_nothing(text: str, tmp_path: Path) -
 
 
 def test_aliases_of_aliases_cost_nothing() -> None:
-    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+    bomb = "a0: &a0 [x, x]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40)
+    )
     reading = parse_network(bomb + network())
     assert {d.code for d in reading.diagnostics if d.severity == "error"} == {"unknown-key"}
 

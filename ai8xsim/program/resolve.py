@@ -32,15 +32,16 @@ def resolve(
     found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
     shape = _sample_shape(input_shape, found)
     path = executed_path(network, options.start_layer, found)
-    weights = assign_weights(network, checkpoint, device, options.start_layer, found if path else [])
+    if errors_among(
+        found
+    ):  # a foreign checkpoint, or no path: everything that follows would be a consequence
+        raise _refusal(network, checkpoint, found)
+    weights = assign_weights(network, checkpoint, device, options.start_layer, found)
     buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
-    layers: list[Layer] = []
-    if shape is not None and path:
-        surroundings = Surroundings(network, options, shape, path, buffers, weights)
-        layers = _resolve_path(surroundings, found)
-    if errors_among(found):
-        raise ResolveError(by_place([*network.diagnostics, *checkpoint.diagnostics, *found]))
     assert shape is not None
+    layers = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
+    if errors_among(found):
+        raise _refusal(network, checkpoint, found)
     found += [*loader_differences(layers), *_notes(network)]
     return Program(
         path=network.path,
@@ -56,6 +57,10 @@ def resolve(
         buffers=buffers,
         diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found]),
     )
+
+
+def _refusal(network: NetworkDescription, checkpoint: Checkpoint, found: list[Diagnostic]) -> ResolveError:
+    return ResolveError(by_place([*network.diagnostics, *checkpoint.diagnostics, *found]))
 
 
 def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:

@@ -180,8 +180,7 @@ def _accumulators(convolution: Convolution, data: Chw) -> Chw:
 def _output_stage(stage: OutputStage, acc: Chw) -> SlowLayer:
     if stage.bits == 32:
         if stage.activation is not Activation.NONE:
-            # A hidden wide layer: its activation is that of 8 bits, at the upper end only.
-            acc = _each(lambda v: min(reference.activate(max(v, -127), stage.activation.value), 127), acc)
+            acc = _each(lambda v: min(reference.activate(v, stage.activation.value), 127), acc)
         return SlowLayer(_each(_lower_32_bits, acc), None)
     rounded = _each(lambda v: reference.requantize(v, stage.shift), acc)
     unbounded = _each(lambda v: _scaled_half_up(v, stage.shift), acc)
