@@ -116,6 +116,16 @@ def test_random_samples_repeat_with_their_seed(work: Path) -> None:
     assert first == second != other
 
 
+def test_the_shape_of_a_random_sample_is_deduced_where_the_layers_fix_it(work: Path) -> None:
+    stated = simulate(work, "--random", 3, "--input-shape", "1,8,8", "--json")
+    assert simulate(work, "--random", 3, "--json").stdout == stated.stdout
+    text = (work / "network.yaml").read_text()
+    (work / "network.yaml").write_text(text[: text.index("  - name: fc")])
+    shown = simulate(work, "--random", 3)
+    assert shown.returncode == USAGE
+    assert "give --input-shape C,H,W" in shown.stderr
+
+
 def test_quiet_says_nothing(work: Path) -> None:
     shown = simulate(work, "--sample", "sample.npy", "--quiet")
     assert (shown.returncode, shown.stdout, shown.stderr) == (FINE, "", "")

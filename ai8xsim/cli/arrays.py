@@ -21,7 +21,9 @@ def read_array(path: Path) -> Array:
         return np.array(mapped)
     except OSError:
         raise
-    except Exception as fault:  # numpy's header reader lets faults of Python's own tokenizer and parser through
+    except (
+        Exception
+    ) as fault:  # numpy's header reader lets faults of Python's own tokenizer and parser through
         mend = "save one with numpy.save"
         why = (str(fault).partition("\n")[0],)
         found = error(

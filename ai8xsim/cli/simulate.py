@@ -63,7 +63,9 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @click.option("--sample", type=FILE, help="One sample: a .npy of integers, (C, H, W) or (C, L).")
 @click.option("--batch", type=FILE, help="Several samples: (N, C, H, W) or (N, C, L).")
 @click.option("--random", type=int, metavar="SEED", help="A random sample, the same for the same seed.")
-@click.option("--input-shape", type=InputShape(), help="The shape of a --random sample.")
+@click.option(
+    "--input-shape", type=InputShape(), help="The shape of a --random sample, where the layers do not fix it."
+)
 @click.option("--output", type=FILE, help="Write the output as .npy.")
 @click.option("--trace", "trace_file", type=FILE, help="Write every layer's output as .npz.")
 @click.option("--expect", type=FILE, help="Compare with an output (.npy) or a trace (.npz).")
@@ -115,7 +117,7 @@ def _load(
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
     if samples is None:
-        samples = _random_sample(origin, described, stored)
+        samples = _random_sample(origin, described, stored, flags)
     shape = samples.shape[1:] if origin.batch else samples.shape
     return resolve(described, stored, flags["device"], shape, loader_options(flags)), samples
 
@@ -128,22 +130,21 @@ def _read_samples(origin: Origin) -> "Array | None":
     return read_batch(origin.batch) if origin.batch is not None else None
 
 
-def _random_sample(origin: Origin, network: "NetworkDescription", checkpoint: "Checkpoint") -> "Array":
+def _random_sample(
+    origin: Origin, network: "NetworkDescription", checkpoint: "Checkpoint", flags: dict[str, Any]
+) -> "Array":
     import numpy as np
 
-    shape = origin.input_shape or _described_shape(network, checkpoint)
+    from ai8xsim.program.infer import infer_input_shape
+
+    shape = origin.input_shape
     if shape is None:
-        raise click.UsageError("the description does not state its input's size; give --input-shape C,H,W")
+        shape = infer_input_shape(network, checkpoint, flags["device"], loader_options(flags))
+    if shape is None:
+        raise click.UsageError(
+            "the description fits inputs of any size, or of none; give --input-shape C,H,W"
+        )
     return np.random.default_rng(origin.random).integers(-128, 128, shape, dtype=np.int8)
-
-
-def _described_shape(network: "NetworkDescription", checkpoint: "Checkpoint") -> tuple[int, ...] | None:
-    """The sample's shape as far as the first layer states it: `in_dim`, and its weights or `in_channels`."""
-    first = network.layers[0]
-    if first.in_dim is None or first.in_crop is not None or first.flatten is not None:
-        return None
-    channels = first.in_channels.value if first.in_channels else checkpoint.layers[0].weight.shape[1]
-    return channels, *first.in_dim.value
 
 
 def _run(program: "Program", samples: "Array", flags: dict[str, Any]) -> "Trace":
@@ -176,6 +177,8 @@ def _show(program: "Program", trace: "Trace", flags: dict[str, Any]) -> None:
     if flags["quiet"]:
         return
     show_diagnostics(program.diagnostics)
+    if flags["random"] is not None:
+        click.echo(f"a random sample of {program.input_shape}, seed {flags['random']}")
     print_trace(trace)
 
 
