@@ -34,55 +34,53 @@ def pool(x_nhwc: NDArray[Any], kind: str, geometry: PoolGeometry, rounding: bool
         return x_nhwc[:, ::row_stride, ::column_stride][:, :last_row, :last_column].copy()
     if x_nhwc.dtype not in (np.int8, np.int64):
         raise ValueError(f"data of type {x_nhwc.dtype}, not int8 or int64")
-    data = np.require(x_nhwc, requirements=("C", "W")).reshape(samples, rows, columns * channels)
     number = np.int32 if x_nhwc.dtype == np.int8 else np.int64
-    totals = np.empty((samples, windows[0], windows[1] * channels), number)
-    _reduce(data, channels, geometry, kind == "average", totals)
+    totals = np.empty((samples, *windows, channels), number)
+    _reduce(np.require(x_nhwc, requirements=("C", "W")), geometry, kind == "average", totals)
     if kind == "average":
         _divide(totals.reshape(-1), geometry.kernel_size[0] * geometry.kernel_size[1], rounding)
-    return totals.astype(x_nhwc.dtype).reshape(samples, *windows, channels)
+    return totals.astype(x_nhwc.dtype)
 
 
 @njit(cache=True, nogil=True)
-def _reduce(data: Array, channels: int, geometry: PoolGeometry, add: bool, totals: Array) -> None:
-    """Fill totals (samples, rows, columns * channels) with the sum or maximum of each window of data.
+def _reduce(data: Array, geometry: PoolGeometry, add: bool, totals: Array) -> None:
+    """Fill totals with the sum or the maximum of each window of data, both (samples, rows, columns, channels).
 
-    First whole rows of data are reduced to one, then the columns of this one: both in long straight loops.
+    First whole rows of data are folded into one line, which is then folded along its columns.
     """
-    (tap_rows, tap_columns), (row_stride, column_stride), (row_dilation, column_dilation) = geometry
-    line = np.empty(data.shape[2], totals.dtype)
-    step = column_stride * channels
+    line = np.empty(data.shape[2:], totals.dtype)
     for sample in range(len(totals)):
         for row in range(totals.shape[1]):
-            first_row = row * row_stride
-            _fold(data[sample, first_row], add, True, line)
-            for tap in range(1, tap_rows):
-                _fold(data[sample, first_row + tap * row_dilation], add, False, line)
+            first = row * geometry.stride[0]
+            for tap in range(geometry.kernel_size[0]):
+                seen = data[sample, first + tap * geometry.dilation[0]]
+                _fold(seen.reshape(-1), add, tap == 0, line.reshape(-1))
             target = totals[sample, row]
-            for tap in range(tap_columns):
-                seen = line[tap * column_dilation * channels :]
-                if column_stride == 1:
-                    _fold(seen, add, tap == 0, target)
-                    continue
-                for column in range(len(target) // channels):
-                    start, place = column * step, column * channels
-                    _fold(seen[start : start + channels], add, tap == 0, target[place : place + channels])
+            for tap in range(geometry.kernel_size[1]):
+                seen = line[tap * geometry.dilation[1] :]
+                if geometry.stride[1] == 1:
+                    _fold(seen.reshape(-1), add, tap == 0, target.reshape(-1))
+                else:
+                    _fold_columns(seen, geometry.stride[1], add, tap == 0, target)
 
 
 @njit(cache=True, nogil=True)
 def _fold(values: Array, add: bool, first: bool, totals: Array) -> None:
-    """Set totals to the values that stand first, or add these, or keep the larger of both."""
+    """Fold values into as many totals: the first ones stand, others are added or compared."""
     number = totals.dtype.type
-    count = min(len(values), len(totals))
-    if first:
-        for i in range(count):
-            totals[i] = values[i]
-    elif add:
-        for i in range(count):
-            totals[i] = number(totals[i] + values[i])
-    else:
-        for i in range(count):
-            totals[i] = max(totals[i], number(values[i]))
+    for i in range(len(totals)):
+        value, total = number(values[i]), totals[i]
+        totals[i] = value if first else number(total + value) if add else max(total, value)
+
+
+@njit(cache=True, nogil=True)
+def _fold_columns(values: Array, stride: int, add: bool, first: bool, totals: Array) -> None:
+    """The same for every stride-th column of values (columns, channels)."""
+    number = totals.dtype.type
+    for column in range(len(totals)):
+        for channel in range(totals.shape[1]):
+            value, total = number(values[column * stride, channel]), totals[column, channel]
+            totals[column, channel] = value if first else number(total + value) if add else max(total, value)
 
 
 @njit(cache=True, nogil=True)

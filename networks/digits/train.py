@@ -40,8 +40,8 @@ CLASSES = 10
 SEED = 78000
 HELD_OUT = 0.2  # of the 1797 images
 BATCH = 64
-FLOAT_EPOCHS, FLOAT_RATE = 120, 3e-3
-QAT_EPOCHS, QAT_RATE = 80, 3e-3
+FLOAT_EPOCHS, FLOAT_RATE = 60, 4e-3
+QAT_EPOCHS, QAT_RATE = 60, 1e-3
 LARGEST_SHIFT = 15  # the hardware shifts an accumulator by -15..15 bits
 ACTIVATION_MAX = 127 / 128  # int8 activations are read as -1..127/128
 WIDE_MAX = 32768.0
@@ -129,6 +129,17 @@ def load_split() -> tuple[Digits, Digits]:
 def normalize(images: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
     """Pixels 0..1 as int8 around 0; the brightest saturates at 127 (ties go to even numbers)."""
     return np.clip(np.rint((images - 0.5) * 256), -128, 127).astype(np.int8)
+
+
+def shift_randomly(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image moved by -1, 0 or 1 pixels per axis.
+
+    1437 images are soon learnt by heart: in cross-validation this gained the float network 0.2 points.
+    """
+    padded = functional.pad(images, (1, 1, 1, 1), value=-1.0)  # -1 is the background
+    windows = padded.unfold(2, images.shape[2], 1).unfold(3, images.shape[3], 1)
+    rows, columns = torch.randint(0, 3, (2, len(images)), generator=generator)
+    return windows[torch.arange(len(images)), :, rows, columns]
 
 
 # --------------------------------------------------------------------------------------- model
@@ -265,7 +276,8 @@ def train(model: DigitsNet, data: Digits, epochs: int, rate: float) -> None:
     for _ in range(epochs):
         for batch in torch.split(torch.randperm(len(images), generator=generator), BATCH):
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(images[batch]), labels[batch])
+            scores = model(shift_randomly(images[batch], generator))
+            loss = functional.cross_entropy(scores, labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
