@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 
 class Severity(StrEnum):
@@ -57,40 +58,10 @@ class Diagnostic:
         return printable(f"{place}{self.message}{remedy}")
 
 
-def error(
-    code: str,
-    message: str,
-    span: Span | None = None,
-    label: str = "",
-    notes: tuple[str, ...] = (),
-    help: str = "",  # noqa: A002  (the word of the rendered text)
-) -> Diagnostic:
-    """A diagnostic for what cannot work."""
-    return Diagnostic(Severity.ERROR, code, message, span, label, notes, help)
-
-
-def warning(
-    code: str,
-    message: str,
-    span: Span | None = None,
-    label: str = "",
-    notes: tuple[str, ...] = (),
-    help: str = "",  # noqa: A002
-) -> Diagnostic:
-    """A diagnostic for what works differently than it was probably meant."""
-    return Diagnostic(Severity.WARNING, code, message, span, label, notes, help)
-
-
-def note(
-    code: str,
-    message: str,
-    span: Span | None = None,
-    label: str = "",
-    notes: tuple[str, ...] = (),
-    help: str = "",  # noqa: A002
-) -> Diagnostic:
-    """A diagnostic for what is right and still good to know."""
-    return Diagnostic(Severity.NOTE, code, message, span, label, notes, help)
+# A diagnostic of each severity: error(code, message, span, label, notes, help), all but the first two optional.
+error = partial(Diagnostic, Severity.ERROR)
+warning = partial(Diagnostic, Severity.WARNING)
+note = partial(Diagnostic, Severity.NOTE)
 
 
 def errors_among(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:

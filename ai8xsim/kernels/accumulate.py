@@ -17,9 +17,8 @@ intermediate result because Numba would compute in 64 bits otherwise, at a quart
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
-Array = Any  # inside compiled functions, where Numba infers the types
+from ai8xsim.kernels.compiled import Array, compiled
 
 PATCHES = 32  # pixels per tile of `by_dot_products`: their patches stay in the cache while the weights pass
 PIXELS = 512  # least pixels per tile of `by_planes`
@@ -49,10 +48,10 @@ class Walk(NamedTuple):
         return self.origin + image * self.image_step + row * self.row_step + column * self.column_step
 
 
-_start = njit(cache=True, nogil=True)(Walk.start)
+_start = compiled(Walk.start)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def by_dot_products(data: Array, weight: Array, bias: Array, walk: Walk, acc: Array) -> None:
     """Fill acc (pixels, out) with bias (out) plus the products of data and weight (out, products)."""
     pixels, outputs = acc.shape
@@ -67,7 +66,7 @@ def by_dot_products(data: Array, weight: Array, bias: Array, walk: Walk, acc: Ar
             _multiply(patches[: len(tile)], weight[mine], bias[mine], tile[:, mine])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather(data: Array, start: int, walk: Walk, patch: Array) -> None:
     """Copy what one output sees into its patch, in the order (row, column, channel)."""
     filled = 0
@@ -81,7 +80,7 @@ def _gather(data: Array, start: int, walk: Walk, patch: Array) -> None:
             filled += walk.run
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _multiply(patches: Array, weight: Array, bias: Array, acc: Array) -> None:
     """Fill acc (patches, out) with bias plus the dot product of every patch with every weight row.
 
@@ -110,7 +109,7 @@ def _multiply(patches: Array, weight: Array, bias: Array, acc: Array) -> None:
                 acc[rows[3], outs[i]] = s3[i] + bias[outs[i]]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_products(number: Any, sums: Any, x: Any, w: Any) -> Any:
     """The four sums with x times each of the four weights added."""
     return (
@@ -121,7 +120,7 @@ def _add_products(number: Any, sums: Any, x: Any, w: Any) -> Any:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def by_channels(data: Array, weight: Array, bias: Array, walk: Walk, acc: Array) -> None:
     """Fill acc (pixels, channels) of a depthwise convolution; weight is (taps, channels)."""
     number = acc.dtype.type
@@ -138,12 +137,14 @@ def by_channels(data: Array, weight: Array, bias: Array, walk: Walk, acc: Array)
                 sums[channel] = number(sums[channel] + number(x[channel] * w[channel]))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def by_planes(data: Array, weight: Array, bias: Array, walk: Walk, acc: Array) -> None:
     """Fill acc (pixels, out) as `by_dot_products` does, from data whose channels are planes."""
     outputs, products = weight.shape
     full_weight = np.zeros(((outputs + 3) // 4 * 4, (products + 3) // 4 * 4), weight.dtype)
-    full_weight[:outputs, :products] = weight
+    for o in range(outputs):
+        for k in range(products):
+            full_weight[o, k] = weight[o, k]
     band = max(1, PIXELS // walk.columns) * walk.columns
     patches = np.zeros((full_weight.shape[1], band), data.dtype)
     sums = np.empty((4, band), acc.dtype)
@@ -152,13 +153,13 @@ def by_planes(data: Array, weight: Array, bias: Array, walk: Walk, acc: Array) -
         for pixel in range(0, len(tile), walk.columns):
             _gather_row(data, _start(walk, first + pixel), walk, patches[:, pixel : pixel + walk.columns])
         for o in range(0, outputs, 4):
-            sums[:] = 0
+            sums.fill(0)
             for k in range(0, products, 4):
                 _add_planes(patches[k : k + 4], full_weight[o : o + 4, k : k + 4], sums)
             _spread(sums, bias, o, tile)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gather_row(data: Array, start: int, walk: Walk, patches: Array) -> None:
     """Copy what a row of outputs sees into patches (products, outputs)."""
     filled = 0
@@ -172,7 +173,7 @@ def _gather_row(data: Array, start: int, walk: Walk, patches: Array) -> None:
                 filled += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add_planes(patches: Array, weight: Array, sums: Array) -> None:
     """Add to sums (4, pixels) the products of weight (4, 4) and patches (4, pixels)."""
     number = sums.dtype.type
@@ -191,7 +192,7 @@ def _add_planes(patches: Array, weight: Array, sums: Array) -> None:
         s0[p], s1[p], s2[p], s3[p] = s
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spread(sums: Array, bias: Array, first: int, acc: Array) -> None:
     """Write sums (4, pixels) plus bias to four outputs of acc (pixels, out); past the last there is the last."""
     last = acc.shape[1] - 1

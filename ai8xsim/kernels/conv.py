@@ -243,7 +243,7 @@ def _start(bias: ArrayLike | None, outputs: int, dtype: np.dtype[Any]) -> Intege
     number = np.int64 if dtype == np.int64 else np.int32
     if bias is None:
         return np.zeros(outputs, number)
-    start: IntegerArray = np.asarray(bias, number) * number(128)
+    start: IntegerArray = np.multiply(bias, 128, dtype=number)
     _expect(start.shape == (outputs,), "bias", start.shape, outputs)
     return start
 

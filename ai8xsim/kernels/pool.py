@@ -3,12 +3,10 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ai8xsim.kernels.compiled import Array, compiled
 from ai8xsim.kernels.geometry import PoolGeometry
-
-Array = Any  # inside compiled functions, where Numba infers the types
 
 
 def pool(x_nhwc: NDArray[Any], kind: str, geometry: PoolGeometry, rounding: bool = False) -> NDArray[Any]:
@@ -42,7 +40,7 @@ def pool(x_nhwc: NDArray[Any], kind: str, geometry: PoolGeometry, rounding: bool
     return totals.astype(x_nhwc.dtype)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _reduce(data: Array, geometry: PoolGeometry, add: bool, totals: Array) -> None:
     """Fill totals with the sum or the maximum of each window of data, both (samples, rows, columns, channels).
 
@@ -64,7 +62,7 @@ def _reduce(data: Array, geometry: PoolGeometry, add: bool, totals: Array) -> No
                     _fold_columns(seen, geometry.stride[1], add, tap == 0, target)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fold(values: Array, add: bool, first: bool, totals: Array) -> None:
     """Fold values into as many totals: the first ones stand, others are added or compared."""
     number = totals.dtype.type
@@ -73,7 +71,7 @@ def _fold(values: Array, add: bool, first: bool, totals: Array) -> None:
         totals[i] = value if first else number(total + value) if add else max(total, value)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fold_columns(values: Array, stride: int, add: bool, first: bool, totals: Array) -> None:
     """The same for every stride-th column of values (columns, channels)."""
     number = totals.dtype.type
@@ -83,7 +81,7 @@ def _fold_columns(values: Array, stride: int, add: bool, first: bool, totals: Ar
             totals[column, channel] = value if first else number(total + value) if add else max(total, value)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _divide(totals: Array, count: int, rounding: bool) -> None:
     """Divide in place: the magnitude truncated, or to the nearest with a half going up, then the sign."""
     number = totals.dtype.type

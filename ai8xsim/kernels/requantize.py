@@ -3,10 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-Array = Any  # inside compiled functions, where Numba infers the types
+from ai8xsim.kernels.compiled import Array, compiled
 
 ACTIVATIONS = ("none", "relu", "abs")  # the compiled functions get the place in this list
 
@@ -54,7 +53,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
     return np.require(values, requirements=("C", "W")).reshape(-1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shift_right(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Round half up: (acc + 2**(shift - 1)) >> shift, without the carry that could leave the type."""
     number = acc.dtype.type
@@ -69,7 +68,7 @@ def _shift_right(acc: Array, shift: int, activation: int, activations: Array) ->
     return saturated
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shift_left(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Saturate before shifting, so that nothing leaves the type, and again afterwards."""
     number = acc.dtype.type
@@ -84,7 +83,7 @@ def _shift_left(acc: Array, shift: int, activation: int, activations: Array) -> 
     return saturated
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _activate(value: Any, activation: int) -> Any:
     if activation == 1:
         return max(value, 0)

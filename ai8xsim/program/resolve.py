@@ -12,7 +12,7 @@ from ai8xsim.program.layer import Surroundings, resolve_layer
 from ai8xsim.program.loader import loader_differences
 from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
 from ai8xsim.program.path import executed_path
-from ai8xsim.program.weights import assign_weights
+from ai8xsim.program.weights import Assigned, assign_weights
 
 
 def resolve(
@@ -32,13 +32,11 @@ def resolve(
     found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
     shape = _sample_shape(input_shape, found)
     path = executed_path(network, options.start_layer, found)
-    if errors_among(
-        found
-    ):  # a foreign checkpoint, or no path: everything that follows would be a consequence
+    if errors_among(found):  # of a foreign checkpoint, say: all that could follow would be a consequence
         raise _refusal(network, checkpoint, found)
+    assert shape is not None
     weights = assign_weights(network, checkpoint, device, options.start_layer, found)
     buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
-    assert shape is not None
     layers = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
     if errors_among(found):
         raise _refusal(network, checkpoint, found)
@@ -49,11 +47,7 @@ def resolve(
         options=options,
         input_shape=shape,
         layers=_with_outputs(layers, path),
-        idle=tuple(
-            IdleLayer(layer.index, layer.name.value if layer.name else None, weights.weights.get(layer.index))
-            for layer in network.layers
-            if layer not in path
-        ),
+        idle=tuple(_idle(layer, weights) for layer in network.layers if layer not in path),
         buffers=buffers,
         diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found]),
     )
@@ -108,6 +102,11 @@ def _with_outputs(layers: list[Layer], path: Sequence[LayerDescription]) -> tupl
     said = {layer.index for layer in path if layer.output and layer.output.value}
     outputs = said | {layers[-1].index}
     return tuple(replace(layer, is_output=layer.index in outputs) for layer in layers)
+
+
+def _idle(layer: LayerDescription, weights: Assigned) -> IdleLayer:
+    name = layer.name.value if layer.name else None
+    return IdleLayer(layer.index, name, weights.weights.get(layer.index))
 
 
 def _notes(network: NetworkDescription) -> list[Diagnostic]:

@@ -8,17 +8,20 @@ from hypothesis import strategies as st
 from ai8xsim.checkpoint import CheckpointLayer
 
 from .sketch import Kernel, Sketch, chance
-from .values_drawn import BINARY, WIDTHS, Int64s, bias_values, weight_arrays
+from .values import BINARY, WIDTHS, Int64s, draw_samples, draw_weights
 
 SHIFTS = (-15, 15)
+STORED_WIDTHS = st.sampled_from((None, 0, 1, 2, 4, 8))
 
 
-def draw_kernel(draw: st.DrawFn, sketch: Sketch, operation: str, shape: tuple[int, ...], groups: int) -> Kernel:
+def draw_kernel(
+    draw: st.DrawFn, sketch: Sketch, operation: str, shape: tuple[int, ...], groups: int
+) -> Kernel:
     """Weights of a shape, a bias or none, and a shift that saturates some outputs and leaves others."""
     widths = (*WIDTHS, BINARY) if sketch.device.supports_binary_weights else WIDTHS
-    weight = draw(weight_arrays(shape, draw(st.sampled_from(widths))))
+    weight = draw_weights(draw, shape, draw(st.sampled_from(widths)))
     outputs = shape[1] * groups if operation == "convtranspose2d" else shape[0]
-    bias = draw(bias_values(outputs)) if chance(draw, 60) else None
+    bias = draw_samples(draw, (outputs,)) if chance(draw, 60) else None
     return Kernel(operation, weight, bias, _total_shift(draw, weight), groups)
 
 
@@ -61,12 +64,12 @@ def _widths(draw: st.DrawFn, sketch: Sketch, weight: Int64s) -> tuple[dict[str, 
     is_binary = is_plus_minus_one and sketch.device.supports_binary_weights
     if is_binary and chance(draw, 30):
         word = draw(st.sampled_from(("bin", "binary", "Binary")))
-        return {"quantization": word}, draw(st.sampled_from((None, 0, 1, 2, 4, 8))), 1
+        return {"quantization": word}, draw(STORED_WIDTHS), 1
     if chance(draw, 40):
         bits = draw(st.sampled_from(fitting))
-        return {"quantization": str(bits)}, draw(st.sampled_from((None, 0, 1, 2, 4, 8))), bits
+        return {"quantization": str(bits)}, draw(STORED_WIDTHS), bits
     if is_binary or not weight.any():
-        return {}, draw(st.sampled_from((None, 0, 1, 2, 4, 8))), 1
+        return {}, draw(STORED_WIDTHS), 1
     bits = draw(st.sampled_from(fitting))
     return {}, draw(st.sampled_from((None, 0, 8))) if bits == 8 else bits, bits
 

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 Int64s = npt.NDArray[np.int64]
 
-SAMPLE_PALETTES = ("zero", "lowest", "highest", "edges", "ramp", "uniform")
-WEIGHT_PALETTES = ("zero", "lowest", "highest", "edges", "sparse", "uniform")
+SAMPLE_PALETTES = st.sampled_from(("zero", "lowest", "highest", "edges", "ramp", "uniform") + ("edges",) * 4)
+WEIGHT_PALETTES = st.sampled_from(
+    ("zero", "lowest", "highest", "edges", "sparse", "uniform") + ("edges", "uniform") * 4
+)
+SEEDS = st.integers(0, 2**16)
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,14 @@ WIDTHS = (Width(8, -128, 127), Width(4, -8, 7), Width(2, -2, 1), Width(1, -1, 0)
 BINARY = Width(1, -1, 1, is_binary=True)
 
 
-def sample_arrays(shape: tuple[int, ...]) -> st.SearchStrategy[Int64s]:
-    """int8 values as int64."""
-    return st.builds(
-        _samples, st.just(shape), st.sampled_from(SAMPLE_PALETTES + ("edges",) * 4), st.integers(0, 2**16)
-    )
+def draw_samples(draw: st.DrawFn, shape: tuple[int, ...]) -> Int64s:
+    """int8 values as int64; bias values are drawn by the same rule."""
+    return _samples(shape, draw(SAMPLE_PALETTES), draw(SEEDS))
 
 
-def weight_arrays(shape: tuple[int, ...], width: Width) -> st.SearchStrategy[Int64s]:
+def draw_weights(draw: st.DrawFn, shape: tuple[int, ...], width: Width) -> Int64s:
     """Weights that the width can hold."""
-    palettes = st.sampled_from(WEIGHT_PALETTES + ("edges", "uniform") * 4)
-    return st.builds(_weights, st.just(shape), st.just(width), palettes, st.integers(0, 2**16))
-
-
-def bias_values(outputs: int) -> st.SearchStrategy[Int64s]:
-    """int8 values, one for each output."""
-    return sample_arrays((outputs,))
+    return _weights(shape, width, draw(WEIGHT_PALETTES), draw(SEEDS))
 
 
 def _samples(shape: tuple[int, ...], palette: str, seed: int) -> Int64s:

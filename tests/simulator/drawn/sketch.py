@@ -1,6 +1,6 @@
 """What is known of a network while it is being drawn: its layers' places, its data, its weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -10,11 +10,13 @@ from ai8xsim.checkpoint import CheckpointLayer
 from ai8xsim.device import Device
 from ai8xsim.program.operations import Shape, Source
 
-from .values_drawn import Int64s
+from .values import Int64s
 
 T = TypeVar("T")
 
 INT8_BOUND = 128
+MOST_CHANNELS = 72
+PERCENT = st.integers(0, 99)
 
 
 class Origin(NamedTuple):
@@ -97,15 +99,17 @@ class Expected:
     name: str | None
     operator: str
     inputs: tuple[tuple[Source, int, int], ...]
+    element: tuple[str, int, bool] | None
     crop: tuple[int, int]
     operand_shape: Shape
     pool: Pool | None
-    output_shape: Shape
+    flatten: bool
+    kernel: Kernel | None
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
     bits: int
     activation: str
-    kernel: Kernel | None
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    output_shape: Shape
 
 
 @dataclass
@@ -140,9 +144,47 @@ class Sketch:
         return (slot for slot in self.slots if slot.index > first and slot.index not in taken)
 
 
+@dataclass
+class Pen:
+    """What draws one layer: its place on the path, its operation, and the keys that it has so far.
+
+    `element` is the element-wise operation and its operands, `reads` the inputs as the program must have them.
+    """
+
+    draw: st.DrawFn
+    sketch: Sketch
+    place: int
+    operation: str
+    keys: dict[str, str]
+    reads: tuple[tuple[Source, int, int], ...] = ()
+    element: tuple[str, int] | None = None
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def index(self) -> int:
+        return self.sketch.order[self.place]
+
+    @property
+    def is_last(self) -> bool:
+        return self.place == len(self.sketch.order) - 1
+
+    @property
+    def is_transposed(self) -> bool:
+        return self.operation == "convtranspose2d"
+
+    def chance(self, percent: int) -> bool:
+        """True in so many cases of a hundred."""
+        return chance(self.draw, percent)
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        """One of them, the first being the simplest."""
+        return self.draw(st.sampled_from(choices))
+
+
 def chance(draw: st.DrawFn, percent: int) -> bool:
     """True in so many cases of a hundred; the simplest case is False."""
-    return draw(st.integers(0, 99)) >= 100 - percent
+    return draw(PERCENT) >= 100 - percent
 
 
 def layer_reference(draw: st.DrawFn, slot: Slot) -> str:
@@ -160,3 +202,8 @@ def any_case(draw: st.DrawFn, word: str) -> str:
 def pair_text(draw: st.DrawFn, pair: tuple[int, int]) -> str:
     """`[rows, columns]`, or one number where they are equal."""
     return str(pair[0]) if pair[0] == pair[1] and not chance(draw, 30) else f"[{pair[0]}, {pair[1]}]"
+
+
+def divisors(number: int) -> list[int]:
+    """Every divisor, the smallest first."""
+    return [n for n in range(1, number + 1) if number % n == 0]

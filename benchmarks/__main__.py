@@ -1,0 +1,77 @@
+"""`python -m benchmarks`: our functional level against NumPy, on real networks."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from benchmarks.cases import BUNDLED, GOLDEN, NETWORKS, Case, bundled_case, golden_case
+from benchmarks.race import Row, WrongAnswer, race
+from benchmarks.report import as_json
+from benchmarks.table import print_result
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--golden",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=GOLDEN,
+    show_default="beside the repository",
+    help="The golden data; without it only the bundled network is measured.",
+)
+@click.option(
+    "--network",
+    "names",
+    type=click.Choice([BUNDLED, *NETWORKS]),
+    multiple=True,
+    help="Measure this one only; may be repeated.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(1, 64),
+    show_default=True,
+    help="Samples in a run; may be repeated.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Time for a row; what takes longer is left out.",
+)
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result there.")
+def main(
+    golden: Path, names: tuple[str, ...], batches: tuple[int, ...], seconds: float, file: Path | None
+) -> None:
+    """How fast ai8xsim simulates real networks, against int64 NumPy. Wrong answers end with exit code 1."""
+    wanted = names or (BUNDLED, *NETWORKS)
+    notes = [] if (golden / "networks").is_dir() else [f"no golden networks in {golden}: only {BUNDLED} measured"]
+    rows: list[Row] = []
+    with Console(stderr=True).status("") as status:
+        try:
+            for case in _cases(golden, wanted):
+                status.update(f"measuring {case.name}")
+                rows += race(case, batches, seconds)
+        except WrongAnswer as fault:
+            raise click.ClickException(str(fault)) from None
+    print_result(rows, notes)
+    if file is not None:
+        file.write_text(json.dumps(as_json(rows, notes), indent=2) + "\n", encoding="utf-8")
+
+
+def _cases(golden: Path, wanted: tuple[str, ...]) -> Iterator[Case]:
+    """The wanted networks that are there, in the order of the table."""
+    if BUNDLED in wanted:
+        yield bundled_case()
+    for name in NETWORKS:
+        if name in wanted and (golden / "networks" / name).is_dir():
+            yield golden_case(golden / "networks" / name)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")
