@@ -2,9 +2,9 @@
 
 A ratio is worth as much as its divisor, so this takes the fastest honest form that was found. Patches come from
 `sliding_window_view` as one matrix for all pixels and samples, weights are prepared outside the run, the loops in
-Python go over layers and taps only. Of NumPy's products of int64 matrices (there is no BLAS for integers), `einsum` over
-two contiguous last axes was the fastest: 3.0 to 4.8 GMAC/s on one Zen 5 core from 27 products per sum upward,
-where `@`, `dot` and `tensordot` reach 2.4 with this layout and 0.5 to 1.4 with the other ones.
+Python go over layers and taps only. NumPy has no BLAS for integers; of its products of int64 matrices `einsum`
+over two contiguous last axes was the fastest: 3.0 to 4.8 GMAC/s on one Zen 5 core from 27 products per sum
+upward, where `@`, `dot` and `tensordot` reach 2.4 with this layout and 0.5 to 1.4 with the other ones.
 """
 
 import operator
@@ -33,7 +33,7 @@ from ai8xsim.program.operations import (
 from ai8xsim.simulator import Keep
 from ai8xsim.trace import LayerTrace, Trace
 
-SLICE = 16  # samples that go through the network together; beyond, int64 outgrows the caches (64: 20 % slower)
+SLICE = 16  # samples that go through the network together; int64 outgrows the caches (all 64: 20 % slower)
 
 Int64 = npt.NDArray[np.int64]
 Operation = Callable[[Int64, Int64], Int64]
@@ -131,7 +131,8 @@ def _shaped(data: Int64, layer: Layer) -> Int64:
 
 
 def _combined(elementwise: ElementWise, operands: Sequence[Int64]) -> Int64:
-    return reduce(OPERATIONS[elementwise.operation], operands).clip(-128, 127)
+    combined: Int64 = reduce(OPERATIONS[elementwise.operation], operands)
+    return combined.clip(-128, 127)
 
 
 def _pooled(x_nhwc: Int64, pooling: Pooling | None) -> Int64:
@@ -153,7 +154,7 @@ def _pooled(x_nhwc: Int64, pooling: Pooling | None) -> Int64:
 
 def _average(total: Int64, count: int, rounding: bool) -> Int64:
     """The mean toward zero, or with `rounding` the nearest integer, half away from zero."""
-    magnitude = (2 * np.abs(total) + count) // (2 * count) if rounding else np.abs(total) // count
+    magnitude: Int64 = (2 * np.abs(total) + count) // (2 * count) if rounding else np.abs(total) // count
     return np.sign(total) * magnitude
 
 
@@ -192,10 +193,10 @@ def _convolved(x_nhwc: Int64, matrix: Matrix, geometry: ConvolutionGeometry) -> 
     """The sums of products, (N, rows, columns, out): every output's patch is a row of one matrix."""
     padded = _padded(x_nhwc, geometry.padding)
     spans = geometry.span(0), geometry.span(1)
-    windows = sliding_window_view(padded, spans, axis=(1, 2))  # type: ignore[call-overload]
+    windows = sliding_window_view(padded, spans, axis=(1, 2))
     (row_step, column_step), (tap_row, tap_column) = geometry.stride, geometry.dilation
     taken = windows[:, ::row_step, ::column_step, :, ::tap_row, ::tap_column]
-    samples, rows, columns, channels, *kernel_size = taken.shape
+    samples, rows, columns, _, *kernel_size = taken.shape
     grouped = taken.reshape(samples, rows, columns, geometry.groups, -1, *kernel_size)
     patches = grouped.transpose(0, 1, 2, 3, 5, 6, 4).reshape(samples * rows * columns, geometry.groups, -1)
     return _products(patches, matrix.rows).reshape(samples, rows, columns, -1)
@@ -218,13 +219,14 @@ def _convolved_transposed(x_nhwc: Int64, matrix: Matrix, geometry: ConvolutionGe
     No product with a stuffed zero is computed, so this beats an ordinary convolution of stuffed data by the
     square of the stride.
     """
-    samples, rows, columns, channels = x_nhwc.shape
+    samples, rows, columns, _ = x_nhwc.shape
     pixels = x_nhwc.reshape(samples * rows * columns, geometry.groups, -1)
     (tap_rows, tap_columns), (row_step, column_step) = geometry.kernel_size, geometry.stride
     sums = _products(pixels, matrix.rows)
     taps = sums.reshape(samples, rows, columns, geometry.groups, tap_rows, tap_columns, -1)
     (height, width), (above, left) = geometry.transposed_output_size((rows, columns)), geometry.padding
-    canvas = np.zeros((samples, height + 2 * above, width + 2 * left, geometry.groups, taps.shape[-1]), np.int64)
+    whole = (height + 2 * above, width + 2 * left)
+    canvas = np.zeros((samples, *whole, geometry.groups, taps.shape[-1]), np.int64)
     for row, column in product(range(tap_rows), range(tap_columns)):
         target = canvas[:, row::row_step, column::column_step][:, :rows, :columns]
         target += taps[:, :, :, :, row, column]

@@ -1,6 +1,7 @@
-"""Who competes: whatever runs a program on samples. The first one is ours, the others are its measure."""
+"""Who competes: whatever runs a program on samples. All in one thread."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,4 +21,6 @@ class Runner(Protocol):
 OURS = "ai8xsim"
 NUMPY = "numpy int64"
 
-CONTESTANTS: Mapping[str, Callable[[Program], Runner]] = MappingProxyType({OURS: Simulator, NUMPY: NumpyNetwork})
+CONTESTANTS: Mapping[str, Callable[[Program], Runner]] = MappingProxyType(
+    {OURS: partial(Simulator, threads=1), NUMPY: NumpyNetwork}
+)

@@ -1,8 +1,13 @@
-"""Times on a machine that is shared: the contestants take turns, so that whatever disturbs one disturbs all."""
+"""Times on a machine that is shared with others.
+
+The contestants take turns, so that whatever disturbs one disturbs all. What counts is processor time: a neighbour
+takes wall time away from long runs and leaves the short ones alone, which flattered us by up to a half. All
+contestants work in one thread; one with several would be charged for all of them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 
@@ -12,21 +17,29 @@ TURN_SECONDS = 0.01  # a shorter turn would mostly fetch back what the others ha
 
 
 @dataclass(frozen=True)
-class Timing:
-    """The seconds of each run. The median counts: means and minima follow the neighbours, not the program."""
+class Run:
+    """The seconds of one run: of the processor, and on the wall."""
 
-    seconds: tuple[float, ...]
+    processor: float
+    wall: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All runs of one contestant. The median counts: means and minima tell about the neighbours."""
+
+    runs: tuple[Run, ...]
 
     @property
     def median(self) -> float:
-        return self._quantile(0.5)
+        return self.quantile(0.5)
 
     @property
-    def quartiles(self) -> tuple[float, float]:
-        return self._quantile(0.25), self._quantile(0.75)
+    def wall_median(self) -> float:
+        return float(np.median([run.wall for run in self.runs]))
 
-    def _quantile(self, fraction: float) -> float:
-        return float(np.quantile(self.seconds, fraction))
+    def quantile(self, fraction: float) -> float:
+        return float(np.quantile([run.processor for run in self.runs], fraction))
 
 
 def interleaved(works: Mapping[str, Callable[[], object]], budget_seconds: float) -> dict[str, Timing]:
@@ -35,26 +48,26 @@ def interleaved(works: Mapping[str, Callable[[], object]], budget_seconds: float
     Takes at least `LEAST_ROUNDS` rounds, however long they are, then more until the budget is used up or
     `MOST_ROUNDS` are through.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+    runs: dict[str, list[Run]] = {name: [] for name in works}
     end = perf_counter() + budget_seconds
     for done in range(MOST_ROUNDS):
         if done >= LEAST_ROUNDS and perf_counter() >= end:
             break
         for name, work in works.items():
-            seconds[name] += _turn(work)
-    return {name: Timing(tuple(runs)) for name, runs in seconds.items()}
+            runs[name] += _turn(work)
+    return {name: Timing(tuple(every)) for name, every in runs.items()}
 
 
-def once(work: Callable[[], object]) -> float:
-    """The seconds of a single run."""
-    begin = perf_counter()
+def once(work: Callable[[], object]) -> Run:
+    """How long a single run takes."""
+    wall, processor = perf_counter(), process_time()
     work()
-    return perf_counter() - begin
+    return Run(process_time() - processor, perf_counter() - wall)
 
 
-def _turn(work: Callable[[], object]) -> list[float]:
-    """The seconds of each run of one contestant's turn."""
+def _turn(work: Callable[[], object]) -> list[Run]:
+    """The runs of one contestant's turn."""
     runs = [once(work)]
-    while sum(runs) < TURN_SECONDS:
+    while sum(run.processor for run in runs) < TURN_SECONDS:
         runs.append(once(work))
     return runs

@@ -11,7 +11,7 @@ from benchmarks.contestants import CONTESTANTS, OURS, Runner
 from benchmarks.measure import LEAST_ROUNDS, Timing, interleaved, once
 
 
-class WrongAnswer(Exception):
+class WrongAnswerError(Exception):
     """A contestant computes something else. A wrong answer has no speed."""
 
 
@@ -27,7 +27,7 @@ class Row:
     reason: str = ""
 
     def gmacs_per_second(self, contestant: str) -> float:
-        """10**9 multiplications a second, by the network's nominal count: products with padding are in it."""
+        """10**9 multiplications a second, by the network's nominal count, which has products with padding in it."""
         return self.macs * self.batch / self.timings[contestant].median / 1e9
 
     def ratio(self, rival: str) -> float:
@@ -43,13 +43,13 @@ class Row:
 
 
 def race(case: Case, batches: Iterable[int], budget_seconds: float) -> Iterator[Row]:
-    """A row for each batch size, none of which takes much longer than the budget. Raises WrongAnswer."""
+    """A row for each batch size, none of which takes much longer than the budget. Raises WrongAnswerError."""
     runners = {name: prepare(case.program) for name, prepare in CONTESTANTS.items()}
     layers = agreed(case, runners, 1, "all").layers
     if case.expected not in (None, layers[-1].digest):
-        raise WrongAnswer(f"{case.name}: the output of {OURS} is not the expected one")
-    sample = case.batch(1)
-    seconds_per_sample = sum(once(partial(runner.run, sample, "outputs")) for runner in runners.values())
+        raise WrongAnswerError(f"{case.name}: the output of {OURS} is not the expected one")
+    single = [once(partial(runner.run, case.batch(1), "outputs")) for runner in runners.values()]
+    seconds_per_sample = sum(run.processor for run in single)
     for batch in batches:
         row = partial(Row, case.name, case.program.macs, batch, case.goal if batch == 1 else None)
         needed = seconds_per_sample * batch * (LEAST_ROUNDS + 1)
@@ -68,5 +68,5 @@ def agreed(case: Case, runners: Mapping[str, Runner], batch: int, keep: Keep) ->
     ours = runners[OURS].run(samples, keep)
     for name in runners.keys() - {OURS}:
         if difference := ours.first_difference(runners[name].run(samples, keep)):
-            raise WrongAnswer(f"{case.name}, batch {batch}: {OURS} and {name} differ: {difference}")
+            raise WrongAnswerError(f"{case.name}, batch {batch}: {OURS} and {name} differ: {difference}")
     return ours

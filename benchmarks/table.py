@@ -1,6 +1,7 @@
 """The result for people."""
 
 import os
+import sys
 from collections.abc import Sequence
 
 from rich import box
@@ -17,19 +18,19 @@ RIVALS = tuple(name for name in CONTESTANTS if name != OURS)
 
 def print_result(rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Where it was measured, the rows, and what is to be said about them."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDTH)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
     console.print(f"{processor()}, {os.cpu_count()} cores; everybody works in one thread")
     console.print(", ".join(f"{name} {number}" for name, number in versions().items()))
     console.print(_table(rows))
-    unmeasured = [f"{row.network}, batch {row.batch}, not measured: {row.reason}" for row in rows if row.reason]
+    unmeasured = [
+        f"not measured: {row.network}, batch {row.batch}: {row.reason}" for row in rows if row.reason
+    ]
     for note in (*notes, *unmeasured):
         console.print(note, style="yellow", markup=False)
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    caption = "medians; a ratio says how many times faster ai8xsim is; MACs count padding and stuffed zeros"
+    caption = "medians of processor time; ratio: how many times faster ai8xsim is; MACs include padding"
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("network", no_wrap=True)
     columns = ["MACs", "batch", f"{OURS} ms", "GMAC/s"]
@@ -47,13 +48,14 @@ def _cells(row: Row) -> list[str]:
         return ["-"] * (3 + 3 * len(RIVALS))
     cells = _speed(row, OURS)
     for rival in RIVALS:
-        cells += [*_speed(row, rival), f"{row.ratio(rival):.1f}"]
+        cells += [*_speed(row, rival), f"{row.ratio(rival):.2f}"]
     return [*cells, _goal(row)]
 
 
 def _speed(row: Row, contestant: str) -> list[str]:
     milliseconds = row.timings[contestant].median * 1e3
-    return [f"{milliseconds:,.3g}" if milliseconds < 100 else f"{milliseconds:,.0f}", f"{row.gmacs_per_second(contestant):.1f}"]
+    shown = f"{milliseconds:.3g}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+    return [shown, f"{row.gmacs_per_second(contestant):.1f}"]
 
 
 def _goal(row: Row) -> str:

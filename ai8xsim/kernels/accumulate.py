@@ -21,7 +21,7 @@ import numpy as np
 from ai8xsim.kernels.compiled import Array, compiled
 
 PATCHES = 32  # pixels per tile of `by_dot_products`: their patches stay in the cache while the weights pass
-PIXELS = 512  # least pixels per tile of `by_planes`
+PIXELS = 512  # per tile of `by_planes`, or one row where rows are longer
 
 
 class Walk(NamedTuple):

@@ -116,8 +116,9 @@ def convolve(
     start = _start(bias, packed.outputs, x_nhwc.dtype)
     if size[0] > size[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
         # One-dimensional data is a column of pixels; lying down as a row it has its taps side by side.
-        return _convolve(x_nhwc.swapaxes(1, 2), packed, start, geometry.swapped()).swapaxes(1, 2)
-    return _convolve(x_nhwc, packed, start, geometry)
+        lying, outputs = geometry.swapped(), (outputs[1], outputs[0])
+        return _convolve(x_nhwc.swapaxes(1, 2), packed, start, lying, outputs).swapaxes(1, 2)
+    return _convolve(x_nhwc, packed, start, geometry, outputs)
 
 
 def convolve_transposed(
@@ -149,13 +150,15 @@ def convolve_transposed(
 
 
 def _convolve(
-    x_nhwc: IntegerArray, packed: PackedWeight, start: IntegerArray, geometry: ConvolutionGeometry
+    x_nhwc: IntegerArray,
+    packed: PackedWeight,
+    start: IntegerArray,
+    geometry: ConvolutionGeometry,
+    outputs: Pair,
 ) -> IntegerArray:
-    outputs = geometry.output_size((x_nhwc.shape[1], x_nhwc.shape[2]))
-    few = (
-        packed.data.shape[1] <= FEW_PRODUCTS and packed.inputs <= FEW_CHANNELS and outputs[1] >= ROW_OF_PIXELS
-    )
-    planes = few and packed.groups == geometry.stride[1] == 1 and x_nhwc.dtype == np.int8
+    few = packed.data.shape[1] <= FEW_PRODUCTS and packed.inputs <= FEW_CHANNELS
+    in_rows = packed.groups == geometry.stride[1] == 1 and outputs[1] >= ROW_OF_PIXELS
+    planes = few and in_rows and x_nhwc.dtype == np.int8
     padded = _pad(x_nhwc, geometry.padding, geometry.padding, planes=planes)
     return _accumulate(padded, packed, start, geometry, ((0, 0), outputs), planes=planes)
 

@@ -26,9 +26,11 @@ SAME: dict[str, Callable[[Shape], object]] = {
 def draw_input(pen: Pen) -> tuple[Shape, int, bool]:
     """The inputs as one, the largest magnitude in them, and whether they need to be reshaped by `in_dim`."""
     mode = pen.one_of(READING)
+    if any(window.bound for window in pen.sketch.windows) and pen.chance(40):
+        mode = pen.one_of(("shift", "window"))  # what was written there shall be read
     if mode == "shift" and (shifted := _shifted_window(pen)):
         return shifted
-    if mode in {"before", "shift"}:
+    if mode in {"before", "shift"}:  # no buffer to shift
         place = pen.place
         origins = [pen.sketch.done[pen.sketch.order[place - 1]] if place else pen.sketch.sample]
     else:
@@ -43,6 +45,8 @@ def draw_input(pen: Pen) -> tuple[Shape, int, bool]:
 def _gathered(pen: Pen, mode: str) -> list[Origin]:
     """Several origins that fit together; some of them may be the same."""
     origins = pen.sketch.origins()
+    if mode == "window":
+        return [pen.one_of([origin for origin in origins if origin.source is Source.BUFFER])]
     anchor = pen.one_of(origins)
     if mode == "one":
         return [anchor]

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 
 Int64s = npt.NDArray[np.int64]
 
-SAMPLE_PALETTES = st.sampled_from(("zero", "lowest", "highest", "edges", "ramp", "uniform") + ("edges",) * 4)
-WEIGHT_PALETTES = st.sampled_from(
-    ("zero", "lowest", "highest", "edges", "sparse", "uniform") + ("edges", "uniform") * 4
-)
+SAMPLE_PALETTES = st.sampled_from(("edges",) * 7 + ("uniform", "ramp", "lowest", "highest", "zero"))
+WEIGHT_PALETTES = st.sampled_from(("edges",) * 6 + ("uniform",) * 6 + ("sparse", "lowest", "highest", "zero"))
 SEEDS = st.integers(0, 2**16)
 
 
