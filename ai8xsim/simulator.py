@@ -29,6 +29,7 @@ from ai8xsim.trace import LayerTrace, Trace
 Data = npt.NDArray[Any]
 Packed = conv.PackedWeight | conv.PackedTransposedWeight
 Keep = Literal["all", "outputs"]
+KEEP = ("all", "outputs")
 Progress = Callable[[int, int], None]
 
 CHUNK = 16  # samples that go through the network together: enough to keep the kernels busy, little memory
@@ -72,6 +73,8 @@ class Simulator:
         keep: "all" layers, or output layers only.  progress: called with samples done and samples in all.
         Raises InputError.
         """
+        if keep not in KEEP:
+            raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
         checked = checked_samples(samples, self.program.input_shape)
         chunks = [checked.nhwc[at : at + CHUNK] for at in range(0, len(checked.nhwc), CHUNK)]
         parts = []

@@ -25,7 +25,8 @@ from benchmarks.table import print_result
     "names",
     type=click.Choice([BUNDLED, *NETWORKS]),
     multiple=True,
-    help="Measure this one only; may be repeated.",
+    metavar="NAME",
+    help=f"Measure this one only; may be repeated. {', '.join((BUNDLED, *NETWORKS))}.",
 )
 @click.option(
     "--batch",

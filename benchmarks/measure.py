@@ -13,6 +13,7 @@ import numpy as np
 
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 40
+LARGE_BYTES = 31 << 20  # just below the size from which glibc always asks the system for memory
 TURN_SECONDS = 0.01  # a shorter turn would mostly fetch back what the others have thrown out of the caches
 
 
@@ -48,6 +49,7 @@ def interleaved(works: Mapping[str, Callable[[], object]], budget_seconds: float
     Takes at least `LEAST_ROUNDS` rounds, however long they are, then more until the budget is used up or
     `MOST_ROUNDS` are through.
     """
+    _settle_allocator()
     runs: dict[str, list[Run]] = {name: [] for name in works}
     end = perf_counter() + budget_seconds
     for done in range(MOST_ROUNDS):
@@ -63,6 +65,15 @@ def once(work: Callable[[], object]) -> Run:
     wall, processor = perf_counter(), process_time()
     work()
     return Run(process_time() - processor, perf_counter() - wall)
+
+
+def _settle_allocator() -> None:
+    """Let glibc keep freed memory from now on: it does once a large block was freed.
+
+    Otherwise NumPy's large intermediate arrays are mapped anew in every run, or not, depending on what was
+    measured before; that costs it up to a fifth of its speed, and us nothing.
+    """
+    np.empty(LARGE_BYTES, np.int8)
 
 
 def _turn(work: Callable[[], object]) -> list[Run]:

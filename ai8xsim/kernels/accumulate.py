@@ -194,7 +194,10 @@ def _add_planes(patches: Array, weight: Array, sums: Array) -> None:
 
 @compiled
 def _spread(sums: Array, bias: Array, first: int, acc: Array) -> None:
-    """Write sums (4, pixels) plus bias to four outputs of acc (pixels, out); past the last there is the last."""
+    """Write sums (4, pixels) plus bias to four outputs of acc (pixels, out), the first of them last.
+
+    Where fewer than four remain, the sums past them go to the last one too, which is then written over.
+    """
     last = acc.shape[1] - 1
     o0, o1, o2, o3 = first, min(first + 1, last), min(first + 2, last), min(first + 3, last)
     for pixel in range(len(acc)):

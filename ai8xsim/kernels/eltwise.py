@@ -1,12 +1,13 @@
 """Element-wise operations: activations in, values of full width out."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-OPERATIONS = {"add": np.add, "sub": np.subtract, "or": np.bitwise_or, "xor": np.bitwise_xor}
+OPERATIONS = MappingProxyType({"add": np.add, "sub": np.subtract, "or": np.bitwise_or, "xor": np.bitwise_xor})
 
 
 def combine(operands: Sequence[NDArray[Any]] | NDArray[Any], operation: str) -> NDArray[Any]:

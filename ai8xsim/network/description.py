@@ -12,6 +12,9 @@ from ai8xsim.network.values import Reference
 
 T = TypeVar("T")
 
+ELEMENTWISE = frozenset({"add", "sub", "xor", "or"})
+CONVOLUTIONS = frozenset({"conv1d", "conv2d", "convtranspose2d", "linear"})
+
 
 @dataclass(frozen=True)
 class Given(Generic[T]):
@@ -86,6 +89,33 @@ class LayerDescription:
     def title(self) -> str:
         """How messages call it: its place and its name."""
         return f"layer {self.index}" + (f" (`{self.name.value}`)" if self.name else "")
+
+    @property
+    def operation(self) -> str:
+        """The layer's operation; conv2d where the file names none."""
+        return self.op.value if self.op else "conv2d"
+
+    @property
+    def has_convolution(self) -> bool:
+        """Whether the layer multiplies by weights (Linear does, pass-through and element-wise layers do not)."""
+        return self.operation in CONVOLUTIONS
+
+    @property
+    def elementwise(self) -> str | None:
+        """The element-wise operation, standing alone or in flight, or None."""
+        if self.eltwise:
+            return self.eltwise.value
+        return self.operation if self.operation in ELEMENTWISE else None
+
+    @property
+    def is_bypassed(self) -> bool:
+        """Whether all weights are 1."""
+        return self.bypass is not None and self.bypass.value
+
+    @property
+    def is_flattened(self) -> bool:
+        """Whether pixels become channels before the operation."""
+        return self.flatten is not None and self.flatten.value
 
     def given(self) -> Iterator[Given[object]]:
         """Every value that the file gives for this layer."""

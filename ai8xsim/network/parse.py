@@ -83,7 +83,7 @@ class _Tree:
     def _scalar(self, source: YamlNode, span: Span) -> Scalar:
         try:
             value = self._scalars.construct_object(source)
-        except (yaml.YAMLError, ValueError, OverflowError) as fault:
+        except Exception as fault:  # PyYAML's own converters fail in many ways on tags that lie
             message = f"`{source.value[:40]}` is no value of the type that it names"
             raise UnreadableError(error("yaml-syntax", message, span, notes=(_first_line(fault),))) from None
         known = value is None or isinstance(value, int | float | str)

@@ -22,6 +22,8 @@ from ai8xsim.network.values import RefusedError
 
 Values = dict[str, Given[Any]]
 
+SURE_CODES = frozenset({"duplicate-name", "reserved-name", "unknown-layer", "sequence-beyond-end"})
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -75,40 +77,42 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self._file = file
         self._found: list[Diagnostic] = []
-        self._doubtful_lines: set[int] = set()
+        self._doubtful: set[Span] = set()  # places in layers of which a value was refused
 
     def read(self, root: Node) -> Reading:
         network = self._network(root)
         if network is not None:
-            found_by_rules = check_description(network)
-            self._found += [d for d in found_by_rules if d.span and d.span.line not in self._doubtful_lines]
+            self._found += [d for d in check_description(network) if not self._is_consequence(d)]
         found = by_place(self._found)
         if network is None or errors_among(found):
             return Reading(None, found)
         return Reading(replace(network, diagnostics=found), found)
 
+    def _is_consequence(self, diagnostic: Diagnostic) -> bool:
+        """Whether a rule speaks of a layer in doubt, of something else than its names and references."""
+        return diagnostic.span in self._doubtful and diagnostic.code not in SURE_CODES
+
     def _network(self, root: Node) -> NetworkDescription | None:
+        """The description as far as it can be read; values that are missing have stand-ins, and errors."""
         values = self._values(root, "global", "the description")
         if values is None:
             return None
         layers = self._layers(values.pop("layers", None))
         buffers = self._records(values.pop("data_buffer", None), "data_buffer", DataBufferDescription)
         unloads = self._records(values.pop("unload", None), "unload", UnloadDescription)
-        if layers is None or buffers is None or unloads is None or not {"arch", "dataset"} <= values.keys():
+        if not layers:
             return None
-        keys: dict[str, Any] = dict(values)
+        stand_ins = {name: Given("", name, root.span, root.span) for name in ("arch", "dataset")}
+        keys: dict[str, Any] = {**stand_ins, **values}
         return NetworkDescription(path=self._file, layers=layers, data_buffer=buffers, unload=unloads, **keys)
 
-    def _layers(self, given: Given[tuple[Node, ...]] | None) -> tuple[LayerDescription, ...] | None:
+    def _layers(self, given: Given[tuple[Node, ...]] | None) -> tuple[LayerDescription, ...]:
         if given is None:
-            return None
+            return ()
         if not given.value:
             self._found.append(error("missing-key", "`layers` is empty", given.key_span, "no layer follows"))
-            return None
-        read = [self._layer(node, index) for index, node in enumerate(given.value)]
+        read = [values for i, node in enumerate(given.value) if (values := self._layer(node, i))]
         self._number(read)
-        if any(values is None or "processors" not in values for values in read):
-            return None
         numbered = sorted(_numbered(read), key=lambda entry: entry[0])
         return tuple(
             LayerDescription(index=index, number=number, **values)
@@ -117,9 +121,11 @@ class _Reader:
 
     def _layer(self, node: Node, index: int) -> dict[str, Any] | None:
         values: dict[str, Any] | None = self._values(node, "layer", _title(node, index))
-        return None if values is None else values | {"span": node.span}
+        if values is None:
+            return None
+        return {"processors": Given(1, "processors", node.span, node.span), **values, "span": node.span}
 
-    def _number(self, layers: list[dict[str, Any] | None]) -> None:
+    def _number(self, layers: list[dict[str, Any]]) -> None:
         taken: dict[int, Span] = {}
         for number, values in _numbered(layers):
             if number in taken:
@@ -130,36 +136,36 @@ class _Reader:
             taken.setdefault(number, values["span"])
 
     def _records(self, given: Given[tuple[Node, ...]] | None, table: str, make: type[Any]) -> Any:
-        entries = given.value if given else ()
-        read = [self._values(node, table, f"`{table}` entry {i}") for i, node in enumerate(entries)]
+        records = []
         required = {key.name for key in TABLES[table].values() if key.required}
-        if any(values is None or not required <= values.keys() for values in read):
-            return None
-        return tuple(
-            make(span=node.span, **values) for node, values in zip(entries, read, strict=True) if values
-        )
+        for index, node in enumerate(given.value if given else ()):
+            values = self._values(node, table, f"`{table}` entry {index}")
+            if values is not None and required <= values.keys():
+                records.append(make(span=node.span, **values))
+        return tuple(records)
 
     def _values(self, node: Node, table: str, owner: str) -> Values | None:
+        """The values of a mapping, without those that are refused; None if it is none."""
         if not isinstance(node, Mapping):
             message = f"{owner} must be a mapping of keys to values, not {brief(node)}"
             self._found.append(error("wrong-type", message, node.span))
             return None
         values: Values = {}
-        refused: set[str] = set()
+        seen: dict[str, Scalar] = {}
         for key_node, value_node in node.pairs:
             key = self._key(key_node, TABLES[table], owner)
-            if key is None or self._is_repeated(key, key_node, values, owner):
+            if key is None or not isinstance(key_node, Scalar):
                 continue
+            if key.name in seen:
+                self._found.append(_repetition(seen[key.name], key_node, owner))
+                continue
+            seen[key.name] = key_node
             value = self._value(key, key_node, value_node, owner)
             if value is None:
-                refused.add(key.name)
-                self._doubtful_lines |= {
-                    node.span.line,
-                    *(span_node.span.line for span_node, _ in node.pairs),
-                }
+                self._doubtful |= {node.span, *(part.span for pair in node.pairs for part in pair)}
             else:
                 values[key.name] = value
-        self._require(TABLES[table], values.keys() | refused, node, owner)
+        self._require(TABLES[table], set(seen), node, owner)
         return values
 
     def _key(self, node: Node, table: MappingOf[str, Key], owner: str) -> Key | None:
@@ -176,25 +182,7 @@ class _Reader:
         self._found.append(error("unknown-key", f"{owner} has no key `{short}`", node.span, kind, help=mend))
         return None
 
-    def _is_repeated(self, key: Key, node: Node, values: Values, owner: str) -> bool:
-        first = values.get(key.name)
-        if first is None or not isinstance(node, Scalar):
-            return False
-        where = f"the first one stands on line {first.key_span.line}"
-        if first.key == node.text:
-            message = f"{owner} gives `{node.text}` twice"
-            self._found.append(
-                error("duplicate-key", message, node.span, "again", (where,), "keep one of them")
-            )
-        else:
-            message = f"{owner} gives both `{first.key}` and `{node.text}`, which mean the same"
-            self._found.append(
-                error("synonymous-keys", message, node.span, "a synonym", (where,), "keep one")
-            )
-        return True
-
-    def _value(self, key: Key, key_node: Node, node: Node, owner: str) -> Given[Any] | None:
-        assert isinstance(key_node, Scalar)
+    def _value(self, key: Key, key_node: Scalar, node: Node, owner: str) -> Given[Any] | None:
         try:
             return Given(key.type.read(node), key_node.text, key_node.span, node.span)
         except RefusedError as fault:
@@ -211,19 +199,27 @@ class _Reader:
                 self._found.append(error("missing-key", message, start, help=mend))
 
 
+def _repetition(first: Scalar, again: Scalar, owner: str) -> Diagnostic:
+    where = f"the first one stands on line {first.span.line}"
+    if first.text == again.text:
+        message = f"{owner} gives `{again.text}` twice"
+        return error("duplicate-key", message, again.span, "again", (where,), "keep one of them")
+    message = f"{owner} gives both `{first.text}` and `{again.text}`, which mean the same"
+    return error("synonymous-keys", message, again.span, "a synonym", (where,), "keep one")
+
+
 def _title(node: Node, index: int) -> str:
     pairs = node.pairs if isinstance(node, Mapping) else ()
     names = [v.text for k, v in pairs if isinstance(k, Scalar) and k.text == "name" and isinstance(v, Scalar)]
     return f"layer {index}" + (f" (`{names[0][:40]}`)" if names else "")
 
 
-def _numbered(layers: list[dict[str, Any] | None]) -> list[tuple[int, dict[str, Any]]]:
+def _numbered(layers: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
     """Each layer with its sequence number: the given one, else one more than the layer before it in the file."""
     numbered = []
     following = 0
     for values in layers:
-        if values is not None:
-            number = values["sequence"].value if "sequence" in values else following
-            numbered.append((number, values))
-            following = number + 1
+        number = values["sequence"].value if "sequence" in values else following
+        numbered.append((number, values))
+        following = number + 1
     return numbered

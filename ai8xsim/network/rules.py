@@ -8,31 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ai8xsim.diagnostics import Diagnostic, Span, closest, error, warning
-from ai8xsim.network.description import Given, LayerDescription, NetworkDescription
+from ai8xsim.network.description import ELEMENTWISE, Given, LayerDescription, NetworkDescription
 from ai8xsim.network.values import INPUT, STOP, Reference
 
 Rule = Callable[[NetworkDescription], Iterator[Diagnostic]]
 
 RESERVED_NAMES = frozenset({"stop", "input"})
-ELEMENTWISE = frozenset({"add", "sub", "xor", "or"})
-CONVOLUTIONS = frozenset({"conv1d", "conv2d", "convtranspose2d"})
-
-
-def operation_of(layer: LayerDescription) -> str:
-    """The layer's operation; conv2d where the file names none."""
-    return layer.op.value if layer.op else "conv2d"
-
-
-def has_convolution(layer: LayerDescription) -> bool:
-    """Whether the layer multiplies by weights (Linear does, pass-through and element-wise layers do not)."""
-    return operation_of(layer) in CONVOLUTIONS | {"linear"}
-
-
-def elementwise_of(layer: LayerDescription) -> str | None:
-    """The element-wise operation, standing alone or in flight, or None."""
-    if layer.eltwise:
-        return layer.eltwise.value
-    return operation_of(layer) if operation_of(layer) in ELEMENTWISE else None
 
 
 def check_description(network: NetworkDescription) -> Iterator[Diagnostic]:
@@ -60,17 +41,18 @@ def _names(network: NetworkDescription) -> Iterator[Diagnostic]:
 def _references(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         for given in (layer.next_sequence, layer.simulated_sequence):
-            if given and not _is_beyond(given.value, network):
-                yield from _unknown_layer(network, layer, given, given.value)
-            elif given:
+            if given and given.value != STOP and _is_beyond(given.value, network):
                 message = f"{layer.title} goes on to {given.value}, and the last layer is {_last(network)}"
-                mend = "write `stop`"
-                yield warning("sequence-beyond-end", message, given.span, "taken as `stop`", help=mend)
+                yield warning(
+                    "sequence-beyond-end", message, given.span, "taken as `stop`", help="write `stop`"
+                )
+            elif given and given.value != STOP:
+                yield from _unknown_layer(network, layer, given, given.value)
         for other in (layer.snoop_sequence, layer.weight_source):
             if other:
                 yield from _unknown_layer(network, layer, other, other.value)
         for reference in layer.in_sequences.value if layer.in_sequences else ():
-            if network.find_buffer(reference) is None and layer.in_sequences:
+            if layer.in_sequences and reference != INPUT and network.find_buffer(reference) is None:
                 yield from _unknown_layer(network, layer, layer.in_sequences, reference)
 
 
@@ -85,14 +67,16 @@ def _is_beyond(reference: Reference, network: NetworkDescription) -> bool:
 def _unknown_layer(
     network: NetworkDescription, layer: LayerDescription, given: Given[Any], reference: Reference
 ) -> Iterator[Diagnostic]:
-    if reference in {INPUT, STOP} or network.find_layer(reference) is not None:
+    if network.find_layer(reference) is not None:
         return
     names = [entry.name.value for entry in network.layers if entry.name]
-    names += [buffer.name.value for buffer in network.data_buffer]
+    if given is layer.in_sequences:
+        names += [buffer.name.value for buffer in network.data_buffer]
     meant = closest(str(reference.target), names)
-    mend = f"did you mean `{meant}`?" if meant else f"layers are numbered from 0 to {_last(network)}"
+    numbers = ", ".join(str(entry.number) for entry in network.layers[:20])
+    mend = f"did you mean `{meant}`?" if meant else f"the layers are numbered {numbers}"
     if names and not meant:
-        mend += f" and named {', '.join(f'`{name}`' for name in names[:20])}"
+        mend += f"; the names are {', '.join(f'`{name}`' for name in names[:20])}"
     message = f"{layer.title}: `{given.key}` names {reference}, which is no layer"
     yield error("unknown-layer", message, given.span, help=mend)
 
@@ -102,7 +86,7 @@ def _operations(network: NetworkDescription) -> Iterator[Diagnostic]:
         if layer.op is None:
             message = f"{layer.title} has no `op` and counts as Conv2d"
             yield warning("default-operation", message, layer.span, help="write `op: conv2d`")
-        if has_convolution(layer):
+        if layer.has_convolution:
             continue
         if layer.activate and layer.activate.value != "none":
             message = f"{layer.title} has an activation and no convolution"
@@ -123,7 +107,7 @@ def _operations(network: NetworkDescription) -> Iterator[Diagnostic]:
 
 def _dilations(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
-        if layer.dilation and operation_of(layer) == "convtranspose2d" and layer.dilation.value != (1, 1):
+        if layer.dilation and layer.operation == "convtranspose2d" and layer.dilation.value != (1, 1):
             message = f"{layer.title}: ConvTranspose2d is not dilated"
             yield error("dilation", message, layer.dilation.span, "must be 1", help="remove it")
 
@@ -131,7 +115,7 @@ def _dilations(network: NetworkDescription) -> Iterator[Diagnostic]:
 def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
     wanted = {"conv1d": 1, "conv2d": 2, "convtranspose2d": 2, "linear": 0}
     for layer in network.layers:
-        given, operation = layer.kernel_size, operation_of(layer)
+        given, operation = layer.kernel_size, layer.operation
         if given is None or operation not in wanted:
             continue
         size = "x".join(map(str, given.value))
@@ -154,10 +138,10 @@ def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
 
 def _strides(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
-        is_transposed = operation_of(layer) == "convtranspose2d"
+        is_transposed = layer.operation == "convtranspose2d"
         fixed = 2 if is_transposed else 1
         if layer.stride and layer.stride.value != (fixed, fixed):
-            message = f"{layer.title}: the stride of {operation_of(layer)} is fixed to {fixed}"
+            message = f"{layer.title}: the stride of {layer.operation} is fixed to {fixed}"
             mend = "" if is_transposed else "to step by more, pool before the convolution with `pool_stride`"
             yield error("stride", message, layer.stride.span, f"must be {fixed}", help=mend)
         if is_transposed and layer.output_pad and layer.output_pad.value != 1:
@@ -183,14 +167,36 @@ def _pooling(network: NetworkDescription) -> Iterator[Diagnostic]:
             yield error("pool-dilation-without-pool", message, layer.pool_dilation.key_span, help="remove it")
 
 
+def _one_elementwise(network: NetworkDescription) -> Iterator[Diagnostic]:
+    for layer in network.layers:
+        if (
+            layer.op
+            and layer.eltwise
+            and layer.operation in ELEMENTWISE
+            and layer.operation != layer.eltwise.value
+        ):
+            message = f"{layer.title} has two element-wise operations: `{layer.op.value}` and `{layer.eltwise.value}`"
+            yield error("two-eltwise", message, layer.eltwise.span, help="keep one of them")
+
+
+def _without_effect(network: NetworkDescription) -> Iterator[Diagnostic]:
+    for layer in network.layers:
+        if layer.has_convolution:
+            continue
+        for given in (layer.output_shift, layer.quantization, layer.groups):
+            if given and given.value not in {0, 1}:
+                message = f"{layer.title}: `{given.key}` has no effect without a convolution"
+                yield warning("no-effect", message, given.key_span, "ignored", help="remove it")
+
+
 def _elementwise(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
-        if layer.operands and elementwise_of(layer) is None:
+        if layer.operands and layer.elementwise is None:
             message = f"{layer.title} has `operands` and no element-wise operation"
             mend = "add `eltwise: add`, or remove it"
             yield error("operands-without-eltwise", message, layer.operands.key_span, help=mend)
         pools = [given for given in (layer.max_pool, layer.avg_pool) if given and given.value != (1, 1)]
-        if layer.pool_first and not layer.pool_first.value and not (pools and elementwise_of(layer)):
+        if layer.pool_first and not layer.pool_first.value and not (pools and layer.elementwise):
             message = f"{layer.title}: `pool_first: false` needs a pool and an element-wise operation"
             yield error(
                 "pool-first", message, layer.pool_first.key_span, "nothing to order", help="remove it"
@@ -210,13 +216,13 @@ def _defaults(network: NetworkDescription) -> Iterator[Diagnostic]:
 def _default_padding(network: NetworkDescription) -> Iterator[Diagnostic]:
     """The loader's default lists are shared: a Conv1d without `pad` changes every other default padding."""
     unpadded = [layer for layer in network.layers if layer.pad is None]
-    culprits = [layer for layer in unpadded if operation_of(layer) == "conv1d"]
+    culprits = [layer for layer in unpadded if layer.operation == "conv1d"]
     for layer in culprits:
         message = f"{layer.title} is a Conv1d without `pad` and is padded by 1"
         why = "the vendor's document says that the default is 3, its loader uses 1"
         yield warning("default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
     for layer in unpadded:
-        if culprits and operation_of(layer) in {"conv2d", "convtranspose2d"}:
+        if culprits and layer.operation in {"conv2d", "convtranspose2d"}:
             message = f"{layer.title} has no `pad`: 1 is meant, the vendor's loader would pad rows only"
             why = f"its default is shared with {culprits[0].title}, a Conv1d without `pad`"
             yield warning("shared-default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
@@ -239,7 +245,7 @@ def _buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
         if layer.buffer_shift and (len(reads) != 1 or reads[0] is None):
             message = f"{layer.title}: `buffer_shift` needs `in_sequences` with the name of one data buffer"
             yield error("buffer-shift", message, layer.buffer_shift.key_span, help=_buffer_names(network))
-        if layer.buffer_shift and has_convolution(layer):
+        if layer.buffer_shift and layer.has_convolution:
             message = f"{layer.title}: `buffer_shift` needs a pass-through layer"
             yield error("buffer-shift", message, layer.buffer_shift.key_span, help="write `op: passthrough`")
         if layer.buffer_insert and not network.data_buffer:
@@ -261,6 +267,8 @@ RULES: tuple[Rule, ...] = (
     _strides,
     _pooling,
     _elementwise,
+    _one_elementwise,
+    _without_effect,
     _defaults,
     _default_padding,
     _weight_sources,

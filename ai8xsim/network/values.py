@@ -225,9 +225,10 @@ class LayerReference:
         return f"a layer's sequence number or name{special}"
 
     def read(self, node: Node) -> Reference:
-        if not isinstance(node, Scalar) or isinstance(node.value, bool) or not node.text:
+        if not isinstance(node, Scalar) or not node.text:
             raise _wrong_type(self, node)
-        target = node.value if isinstance(node.value, int) else node.text.lower()
+        is_number = isinstance(node.value, int) and not isinstance(node.value, bool)
+        target = node.value if is_number and isinstance(node.value, int) else node.text.lower()
         special = dict(self.words).get(target)
         if special is not None:
             return special

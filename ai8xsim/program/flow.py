@@ -9,7 +9,6 @@ from math import prod
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.kernels.geometry import PoolGeometry
 from ai8xsim.network import LayerDescription
-from ai8xsim.network.rules import has_convolution, operation_of
 from ai8xsim.program.operations import Join, Pooling, PoolKind, Shape
 
 Found = list[Diagnostic]
@@ -57,7 +56,7 @@ def reshaped(layer: LayerDescription, data: Shape, found: Found) -> Shape | None
     if layer.in_dim is None:
         return data
     rows, *columns = layer.in_dim.value
-    is_1d = not columns or (columns[0] == 1 and (operation_of(layer) == "conv1d" or data.is_1d))
+    is_1d = not columns or (columns[0] == 1 and (layer.operation == "conv1d" or data.is_1d))
     pixels = prod(layer.in_dim.value)
     channels, rest = divmod(data.channels * data.pixels, pixels)
     if rest == 0:
@@ -72,7 +71,7 @@ def reshaped(layer: LayerDescription, data: Shape, found: Found) -> Shape | None
 
 def one_dimensional(layer: LayerDescription, data: Shape, found: Found) -> Shape | None:
     """The data as Conv1d takes it; other operations take it as it is."""
-    if operation_of(layer) != "conv1d":
+    if layer.operation != "conv1d":
         return data
     if data.columns == 1:
         return data._replace(is_1d=True)
@@ -89,7 +88,7 @@ def pooling_of(layer: LayerDescription, data: Shape, rounding: bool) -> Pooling 
     size = pool.value if pool else (1, 1)
     stride = layer.pool_stride.value if layer.pool_stride else (1, 1)
     dilation = layer.pool_dilation.value if layer.pool_dilation else (1, 1)
-    if data.is_1d or (data.columns == 1 and not has_convolution(layer)):
+    if data.is_1d or (data.columns == 1 and not layer.has_convolution):
         size, stride, dilation = (size[0], 1), (stride[0], 1), (dilation[0], 1)
     if size == stride == dilation == (1, 1):
         return None
@@ -120,7 +119,7 @@ def stated_channels(layer: LayerDescription, data: Shape, found: Found) -> bool:
     """Whether `in_channels` agrees with the data; flattened, channels times pixels may be stated too."""
     if layer.in_channels is None or layer.in_channels.value == data.channels:
         return True
-    is_flat = layer.flatten is not None and layer.flatten.value
+    is_flat = layer.is_flattened
     if is_flat and layer.in_channels.value == data.channels * data.pixels:
         return True
     message = f"{layer.title} states {layer.in_channels.value} input channels and gets {data.channels}"

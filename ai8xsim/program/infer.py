@@ -6,7 +6,6 @@ from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
-from ai8xsim.network.rules import elementwise_of, operation_of
 from ai8xsim.program.operations import Options
 from ai8xsim.program.resolve import resolve
 
@@ -38,14 +37,14 @@ def infer_input_shape(
 
 def _input_channels(first: LayerDescription, checkpoint: Checkpoint) -> int | None:
     operands = 1
-    if elementwise_of(first) is not None:
+    if first.elementwise is not None:
         operands = first.operands.value if first.operands else 2
     if first.in_channels is not None:
         return first.in_channels.value * operands
-    if not checkpoint.layers or (first.flatten is not None and first.flatten.value):
+    if not checkpoint.layers or (first.is_flattened):
         return None
     weight = checkpoint.layers[0].weight
-    if operation_of(first) == "convtranspose2d":
+    if first.operation == "convtranspose2d":
         return int(weight.shape[0]) * operands
     groups = first.groups.value if first.groups else 1
     return int(weight.shape[1]) * groups * operands
@@ -56,7 +55,7 @@ def _candidates(first: LayerDescription, channels: int) -> Iterator[tuple[Shape,
     if first.in_dim is not None and first.in_crop is None:
         stated = (channels, *first.in_dim.value)
         yield stated, stated
-    elif operation_of(first) == "conv1d":
+    elif first.operation == "conv1d":
         yield from (((channels, n), (channels, 4 * n)) for n in range(1, LARGEST_LENGTH + 1))
     else:
         yield from (((channels, n, n), (channels, 4 * n, 4 * n)) for n in range(1, LARGEST_SIDE + 1))

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 
 import numpy as np
 
-from ai8xsim.device import SHIFT_RANGE
+from ai8xsim.device import SHIFT_RANGE, WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.kernels.geometry import ConvolutionGeometry
-from ai8xsim.layout import packed_processors
+from ai8xsim.layout import packed_processors, pass_count
 from ai8xsim.network import INPUT, Given, LayerDescription, NetworkDescription
-from ai8xsim.network.rules import elementwise_of, has_convolution, operation_of
 from ai8xsim.program import flow
 from ai8xsim.program.operations import (
     Activation,
@@ -29,7 +27,7 @@ from ai8xsim.program.operations import (
     Source,
     Weights,
 )
-from ai8xsim.program.weights import Assigned, kernel_size_of
+from ai8xsim.program.weights import AssignedWeights, kernel_size_of
 
 BYPASS_SHIFT = 7
 
@@ -46,7 +44,7 @@ class Surroundings:
     input_shape: Shape
     path: tuple[LayerDescription, ...]
     buffers: tuple[RollingBuffer, ...]
-    weights: Assigned
+    weights: Mapping[int, AssignedWeights]
 
     def is_last(self, place: int) -> bool:
         """Whether the path ends at this place."""
@@ -60,8 +58,11 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     if inputs is None:
         return None
     elementwise = _elementwise(layer)
-    join_and_shape = flow.joined(layer, [_shape_of(around, source, done) for source in inputs], found)
-    if join_and_shape is None or not _equal_operands(around, place, inputs, done, found):
+    shapes = [_shape_of(around, source, done) for source in inputs]
+    if not _are_operands(around, place, shapes, found):
+        return None
+    join_and_shape = flow.joined(layer, shapes, found)
+    if join_and_shape is None:
         return None
     join, data = join_and_shape
     operand = _operand_shape(layer, data, elementwise, found)
@@ -71,9 +72,9 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     pooled = flow.pooled(layer, operand, pooling, found)
     if pooled is None:
         return None
-    flat = layer.flatten is not None and layer.flatten.value
+    flat = layer.is_flattened
     entering = Shape(pooled.channels * pooled.pixels, 1, 1) if flat else pooled
-    convolution = _convolution(around, layer, entering, found) if has_convolution(layer) else None
+    convolution = _convolution(around, layer, entering, found) if layer.has_convolution else None
     output_shape = _output_shape(layer, entering, convolution, found)
     stage = _output_stage(around, place, found)
     buffer_update = _buffer_update(around, layer, output_shape, found)
@@ -83,7 +84,7 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         index=layer.index,
         number=layer.number,
         name=layer.name.value if layer.name else None,
-        operator=Operator(operation_of(layer)) if has_convolution(layer) else Operator.PASSTHROUGH,
+        operator=Operator(layer.operation) if layer.has_convolution else Operator.PASSTHROUGH,
         inputs=inputs,
         join=join,
         elementwise=elementwise,
@@ -103,10 +104,10 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     )
 
 
-def _spans(layer: LayerDescription) -> Mapping[str, Span]:
+def _spans(layer: LayerDescription) -> tuple[tuple[str, Span], ...]:
     names = (entry.name for entry in fields(layer))
     values = ((name, getattr(layer, name)) for name in names)
-    return MappingProxyType({name: value.span for name, value in values if isinstance(value, Given)})
+    return tuple((name, value.span) for name, value in values if isinstance(value, Given))
 
 
 def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple[Input, ...] | None:
@@ -124,7 +125,11 @@ def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple
             inputs.append(Input(Source.SAMPLE))
         elif source is None:
             names = [buffer.name.lower() for buffer in around.buffers]
-            inputs.append(Input(Source.BUFFER, names.index(str(reference.target)), skipped))
+            index = names.index(str(reference.target))
+            if skipped >= around.buffers[index].shape.rows:
+                found.append(_shifted_out(layer, around.buffers[index]))
+                return None
+            inputs.append(Input(Source.BUFFER, index, skipped))
         elif source not in around.path[:place]:
             found.append(_not_yet_executed(around, place, source))
             return None
@@ -135,14 +140,20 @@ def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple
     return tuple(inputs)
 
 
+def _shifted_out(layer: LayerDescription, buffer: RollingBuffer) -> Diagnostic:
+    assert layer.buffer_shift is not None
+    message = f"{layer.title} shifts by {layer.buffer_shift.value}, and `{buffer.name}` has {buffer.shape.rows} rows"
+    return error("buffer-shift", message, layer.buffer_shift.span, "nothing is left")
+
+
 def _not_yet_executed(around: Surroundings, place: int, source: LayerDescription) -> Diagnostic:
     layer = around.path[place]
-    when = "later" if source in around.path else "never"
+    when = "is executed later" if source in around.path else "is never executed"
     if source == layer:
-        when = "only now"
+        when = "is itself"
     before = ", ".join(str(entry.number) for entry in around.path[:place]) or "none"
     span = layer.in_sequences.span if layer.in_sequences else layer.span
-    message = f"{layer.title} reads the output of {source.title}, which is executed {when}"
+    message = f"{layer.title} reads the output of {source.title}, which {when}"
     return error("input-not-ready", message, span, notes=(f"executed before: {before}",))
 
 
@@ -156,27 +167,32 @@ def _shape_of(around: Surroundings, source: Input, done: Done) -> Shape:
 
 
 def _elementwise(layer: LayerDescription) -> ElementWise | None:
-    operation = elementwise_of(layer)
+    operation = layer.elementwise
     if operation is None:
         return None
     operands = layer.operands.value if layer.operands else 2
     return ElementWise(operation, operands, layer.pool_first is None or layer.pool_first.value)
 
 
-def _equal_operands(
-    around: Surroundings, place: int, inputs: tuple[Input, ...], done: Done, found: Found
-) -> bool:
-    """Whether inputs that are operands have equally many channels."""
+def _are_operands(around: Surroundings, place: int, shapes: list[Shape], found: Found) -> bool:
+    """Whether inputs that are combined are as many as the operands, and equal."""
     layer = around.path[place]
     elementwise = _elementwise(layer)
-    channels = [_shape_of(around, source, done).channels for source in inputs]
-    if elementwise is None or len(inputs) != elementwise.operands or len(set(channels)) == 1:
+    if elementwise is None or len(shapes) == 1 or layer.in_sequences is None:
         return True
-    span = layer.in_sequences.span if layer.in_sequences else layer.span
-    counts = ", ".join(map(str, channels))
-    message = f"{layer.title} combines operands of {counts} channels; they must be equal"
-    found.append(error("operands", message, span))
-    return False
+    sizes = " and ".join(map(str, shapes))
+    if len(shapes) != elementwise.operands:
+        message = f"{layer.title} combines {elementwise.operands} operands and names {len(shapes)} inputs"
+        mend = f"write `operands: {len(shapes)}`, or name {elementwise.operands} inputs"
+        found.append(
+            error("operands", message, layer.in_sequences.span, notes=(f"they are {sizes}",), help=mend)
+        )
+        return False
+    if len({shape.chw for shape in shapes}) != 1:
+        message = f"{layer.title} combines operands of {sizes}; they must be equal"
+        found.append(error("operands", message, layer.in_sequences.span))
+        return False
+    return True
 
 
 def _operand_shape(
@@ -191,10 +207,10 @@ def _operand_shape(
 def _convolution(
     around: Surroundings, layer: LayerDescription, data: Shape, found: Found
 ) -> Convolution | None:
-    is_transposed = operation_of(layer) == "convtranspose2d"
+    is_transposed = layer.operation == "convtranspose2d"
     geometry = _geometry(layer, is_transposed)
-    weights = around.weights.weights.get(layer.index)
-    if layer.bypass and layer.bypass.value:
+    weights = around.weights[layer.index].weights if layer.index in around.weights else None
+    if layer.is_bypassed:
         weights = _bypass_weights(layer, data.channels, geometry, is_transposed)
     if weights is None:
         return None
@@ -202,12 +218,12 @@ def _convolution(
     found += misfits
     if misfits:
         return None
-    return Convolution(weights, geometry, is_transposed)
+    return Convolution(weights, geometry, is_transposed, layer.is_bypassed)
 
 
 def _geometry(layer: LayerDescription, is_transposed: bool) -> ConvolutionGeometry:
-    is_1d = operation_of(layer) == "conv1d"
-    default = 0 if operation_of(layer) == "linear" else 1
+    is_1d = layer.operation == "conv1d"
+    default = 0 if layer.operation == "linear" else 1
     pad = layer.pad.value if layer.pad else default
     dilation = layer.dilation.value if layer.dilation else (1, 1)
     return ConvolutionGeometry(
@@ -224,7 +240,7 @@ def _bypass_weights(
     layer: LayerDescription, channels: int, geometry: ConvolutionGeometry, is_transposed: bool
 ) -> Weights:
     outputs = layer.out_channels.value if layer.out_channels else channels
-    groups = geometry.groups
+    groups = geometry.groups if channels % geometry.groups == 0 else 1  # `_misfits` says so
     ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
     weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
     weight.flags.writeable = False
@@ -235,11 +251,11 @@ def _misfits(
     around: Surroundings, layer: LayerDescription, data: Shape, weights: Weights, groups: int
 ) -> list[Diagnostic]:
     """Why the weights do not take the channels that arrive, or do not give those that are stated."""
-    is_transposed = operation_of(layer) == "convtranspose2d"
+    is_transposed = layer.operation == "convtranspose2d"
     first, second = weights.weight.shape[:2]
     wanted, made = (first, second * groups) if is_transposed else (second * groups, first)
     size = "x".join(map(str, weights.weight.shape))
-    key = around.weights.key.get(layer.index, layer.title)
+    key = around.weights[layer.index].key if layer.index in around.weights else layer.title
     why = f"`{key}` is {size} ({'in, out' if is_transposed else 'out, in'}, height, width)"
     if wanted != data.channels:
         return [_channel_mismatch(layer, data, wanted, why)]
@@ -254,7 +270,7 @@ def _misfits(
 
 def _channel_mismatch(layer: LayerDescription, data: Shape, wanted: int, why: str) -> Diagnostic:
     mend = "check that the description has the layers of the model, in its order"
-    if operation_of(layer) == "linear" and data.channels * data.pixels == wanted:
+    if layer.operation == "linear" and data.channels * data.pixels == wanted:
         mend = "write `flatten: true`"
     arrives = f"its input is {data}"
     message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
@@ -265,7 +281,7 @@ def _channel_mismatch(layer: LayerDescription, data: Shape, wanted: int, why: st
 def _output_shape(
     layer: LayerDescription, data: Shape, convolution: Convolution | None, found: Found
 ) -> Shape | None:
-    if not has_convolution(layer):
+    if not layer.has_convolution:
         return _passed_through(layer, data, found)
     if convolution is None:
         return None
@@ -278,7 +294,7 @@ def _output_shape(
         channels = weight.shape[0]
         rows, columns = geometry.output_size(size)
     if rows > 0 and columns > 0:
-        return Shape(channels, rows, columns, is_1d=operation_of(layer) == "conv1d")
+        return Shape(channels, rows, columns, is_1d=layer.operation == "conv1d")
     kernel = "x".join(map(str, geometry.kernel_size))
     message = f"{layer.title}: a {kernel} kernel with pad {geometry.padding[0]} finds no place in {data}"
     span = (layer.pad or layer.kernel_size or layer.op or layer.processors).span
@@ -301,7 +317,7 @@ def _output_stage(around: Surroundings, place: int, found: Found) -> OutputStage
     if is_last and around.options.output_width is not None:
         bits = around.options.output_width
     activation = Activation(layer.activate.value if layer.activate else "none")
-    if bits == 32 and is_last and not has_convolution(layer):
+    if bits == 32 and is_last and not layer.has_convolution:
         message = f"{layer.title} is the last layer, has no convolution and so no 32-bit output"
         found.append(error("wide-without-convolution", message, layer.span))
         return None
@@ -311,16 +327,16 @@ def _output_stage(around: Surroundings, place: int, found: Found) -> OutputStage
         mend = "write `activate: None`, or `output_width: 8`"
         found.append(error("wide-with-activation", message, layer.activate.span, notes=(why,), help=mend))
         return None
-    shift = _total_shift(around, layer) if has_convolution(layer) else 0
+    shift = _total_shift(around, layer) if layer.has_convolution else 0
     if shift is None or (bits == 8 and not _is_possible(layer, shift, found)):
         return None
     return OutputStage(bits, shift, activation)
 
 
 def _total_shift(around: Surroundings, layer: LayerDescription) -> int | None:
-    if layer.bypass and layer.bypass.value:
+    if layer.is_bypassed:
         return layer.output_shift.value if layer.output_shift else BYPASS_SHIFT
-    return around.weights.shift.get(layer.index)
+    return around.weights[layer.index].shift if layer.index in around.weights else None
 
 
 def _is_possible(layer: LayerDescription, shift: int, found: Found) -> bool:
@@ -338,15 +354,22 @@ def _buffer_update(
     around: Surroundings, layer: LayerDescription, output: Shape | None, found: Found
 ) -> BufferUpdate | None:
     if layer.buffer_shift and layer.in_sequences:
-        buffer = around.network.find_buffer(layer.in_sequences.value[0])
-        index = around.network.data_buffer.index(buffer) if buffer else 0
-        return BufferUpdate(index, shift=layer.buffer_shift.value)
+        names = [buffer.name.lower() for buffer in around.buffers]
+        return BufferUpdate(
+            names.index(str(layer.in_sequences.value[0].target)), shift=layer.buffer_shift.value
+        )
     if layer.buffer_insert is None or output is None:
         return None
     index = _written_buffer(around, layer)
+    if index is None:
+        message = f"{layer.title} inserts into a data buffer, and none lies where it writes"
+        mend = "let `output_processors` and `out_offset` lie within one data buffer"
+        found.append(error("buffer-insert", message, layer.buffer_insert.span, help=mend))
+        return None
     shape, rows = around.buffers[index].shape, layer.buffer_insert.value
     values = output.channels * output.pixels
-    if output.channels == shape.channels and output.pixels in {shape.columns, rows * shape.columns}:
+    fits = output.channels == shape.channels and output.pixels in {shape.columns, rows * shape.columns}
+    if fits and rows <= shape.rows:
         return BufferUpdate(index, insert=rows)
     message = f"{layer.title} inserts {rows} rows of {shape.channels}x{shape.columns}, its output is {output}"
     why = f"these are {values} values, the buffer `{around.buffers[index].name}` is {shape}"
@@ -354,11 +377,17 @@ def _buffer_update(
     return None
 
 
-def _written_buffer(around: Surroundings, layer: LayerDescription) -> int:
+def _written_buffer(around: Surroundings, layer: LayerDescription) -> int | None:
     """The buffer that lies where the layer writes; with one buffer there is no question."""
-    written = layer.output_processors.value if layer.output_processors else 0
-    fitting = [i for i, buffer in enumerate(around.buffers) if buffer.processors == written]
-    return fitting[0] if fitting else 0
+    if len(around.buffers) == 1:
+        return 0
+    processors = layer.output_processors.value if layer.output_processors else 0
+    offset = layer.out_offset.value if layer.out_offset else 0
+    for index, buffer in enumerate(around.buffers):
+        end = buffer.offset + buffer.shape.pixels * pass_count(buffer.shape.channels) * WORD_BYTES
+        if buffer.processors == processors and buffer.offset <= offset < end:
+            return index
+    return None
 
 
 def _placement(around: Surroundings, place: int, output: Shape) -> Placement:

@@ -4,7 +4,6 @@ PyTorch's words from here on: padding, kernel_size, stride, dilation, groups, we
 part does not exist (no pooling, no bias), never that a default is still to be looked up.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -150,6 +149,7 @@ class Convolution:
     weights: Weights
     geometry: ConvolutionGeometry
     is_transposed: bool
+    is_bypass: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,21 @@ class Layer:
     is_output: bool
     placement: Placement
     span: Span = field(compare=False)
-    spans: Mapping[str, Span] = field(compare=False, repr=False)
+    spans: tuple[tuple[str, Span], ...] = field(compare=False, repr=False)
 
     @property
     def title(self) -> str:
         """How messages call it."""
         return f"layer {self.index}" + (f" (`{self.name}`)" if self.name else "")
+
+    def span_of(self, *keys: str) -> Span:
+        """Where the first of these keys that the file gives has its value; else where the layer begins."""
+        given = dict(self.spans)
+        return next((given[key] for key in keys if key in given), self.span)
+
+    def gives(self, key: str) -> bool:
+        """Whether the file gives this key for the layer."""
+        return key in dict(self.spans)
 
     @property
     def macs(self) -> int:
@@ -266,6 +275,10 @@ class Options:
     ignore_bias_groups: bool = False
     input_offset: int | None = None
     simple1b: bool = False
+
+    def __post_init__(self) -> None:
+        if self.output_width not in {None, 8, 32}:
+            raise ValueError(f"output_width is {self.output_width!r}; it must be 8, 32 or None")
 
 
 @dataclass(frozen=True, kw_only=True)

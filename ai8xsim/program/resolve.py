@@ -1,7 +1,8 @@
 """Description + checkpoint + device + input shape -> Program: every default filled in, every shape known."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
@@ -9,10 +10,10 @@ from ai8xsim.diagnostics import Diagnostic, by_place, error, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import Surroundings, resolve_layer
-from ai8xsim.program.loader import loader_differences
+from ai8xsim.program.loader_faults import loader_differences
 from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
 from ai8xsim.program.path import executed_path
-from ai8xsim.program.weights import Assigned, assign_weights
+from ai8xsim.program.weights import AssignedWeights, assign_weights
 
 
 def resolve(
@@ -71,7 +72,7 @@ def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Op
 
 
 def _sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None:
-    sizes = tuple(int(size) for size in shape)
+    sizes = tuple(index(size) for size in shape)
     if len(sizes) in {2, 3} and min(sizes) > 0:
         rows, *columns = sizes[1:]
         return Shape(sizes[0], rows, columns[0] if columns else 1, is_1d=not columns)
@@ -104,9 +105,10 @@ def _with_outputs(layers: list[Layer], path: Sequence[LayerDescription]) -> tupl
     return tuple(replace(layer, is_output=layer.index in outputs) for layer in layers)
 
 
-def _idle(layer: LayerDescription, weights: Assigned) -> IdleLayer:
+def _idle(layer: LayerDescription, weights: Mapping[int, AssignedWeights]) -> IdleLayer:
     name = layer.name.value if layer.name else None
-    return IdleLayer(layer.index, name, weights.weights.get(layer.index))
+    own = weights.get(layer.index)
+    return IdleLayer(layer.index, name, own.weights if own else None)
 
 
 def _notes(network: NetworkDescription) -> list[Diagnostic]:

@@ -3,6 +3,8 @@
 Source: `spec/ARITHMETIC.md` ("Streams between layers", "Exact order and small print" 2 and 9).
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +14,6 @@ from ai8xsim.device import Device
 from ai8xsim.diagnostics import Diagnostic, Span, error, warning
 from ai8xsim.formats import BIAS, BINARY_WEIGHT, WEIGHT
 from ai8xsim.network import LayerDescription, NetworkDescription
-from ai8xsim.network.rules import has_convolution, operation_of
 from ai8xsim.program.operations import Int8, Integers, Weights
 
 KERNEL_DEFAULTS = MappingProxyType(
@@ -23,19 +24,19 @@ BITS_WHERE_UNKNOWN = 8
 
 def kernel_size_of(layer: LayerDescription) -> tuple[int, int]:
     """The layer's kernel (rows, columns); 1x1 where it has none."""
-    if layer.kernel_size is None or not has_convolution(layer):
-        return KERNEL_DEFAULTS.get(operation_of(layer), (1, 1))
+    if layer.kernel_size is None or not layer.has_convolution:
+        return KERNEL_DEFAULTS.get(layer.operation, (1, 1))
     rows, *columns = layer.kernel_size.value
     return rows, columns[0] if columns else 1
 
 
-class Assigned:
-    """The weights and the total shift of each layer that has any; a fault leaves its layer without."""
+@dataclass(frozen=True)
+class AssignedWeights:
+    """A layer's weights, its total shift, and the key of the checkpoint that they come from."""
 
-    def __init__(self) -> None:
-        self.weights: dict[int, Weights] = {}
-        self.shift: dict[int, int] = {}
-        self.key: dict[int, str] = {}
+    weights: Weights
+    shift: int
+    key: str
 
 
 def assign_weights(
@@ -44,44 +45,46 @@ def assign_weights(
     device: Device,
     start_layer: int,
     found: list[Diagnostic],
-) -> Assigned:
-    """The k-th weights of the checkpoint for the k-th layer that takes any; then those that share weights."""
-    takers = [layer for layer in network.layers[start_layer:] if _takes_weights(layer)]
-    assigned = Assigned()
+) -> Mapping[int, AssignedWeights]:
+    """By layer index: the k-th weights of the checkpoint for the k-th layer that takes any, then shared ones.
+
+    A layer whose weights are in doubt is left out, after its fault has been said.
+    """
+    active = network.layers[start_layer:]
+    takers = [layer for layer in active if _takes_weights(layer)]
+    if len(takers) > len(checkpoint.layers):
+        found.append(_missing_weights(takers, checkpoint))
+        return {}
+    if len(takers) < len(checkpoint.layers):
+        found.append(_unused_weights(takers, checkpoint))
+    assigned: dict[int, AssignedWeights] = {}
     for layer, stored in zip(takers, checkpoint.layers, strict=False):
-        _assign(assigned, layer, stored, device, found)
-    found += _missing_weights(takers[len(checkpoint.layers) :], len(takers), checkpoint)
-    found += _unused_weights(checkpoint, len(takers))
-    for layer in network.layers[start_layer:]:
-        if layer.weight_source is not None:
+        faults = _faults(layer, stored, device)
+        found += faults
+        if not faults:
+            assigned[layer.index] = _assigned(layer, stored, device)
+    for layer in active:
+        if layer.weight_source is not None and layer.has_convolution and not layer.is_bypassed:
             _share(assigned, network, layer, found)
     return assigned
 
 
 def _takes_weights(layer: LayerDescription) -> bool:
-    is_bypassed = layer.bypass is not None and layer.bypass.value
-    return has_convolution(layer) and not is_bypassed and layer.weight_source is None
+    return layer.has_convolution and not layer.is_bypassed and layer.weight_source is None
 
 
-def _assign(
-    assigned: Assigned,
-    layer: LayerDescription,
-    stored: CheckpointLayer,
-    device: Device,
-    found: list[Diagnostic],
-) -> None:
-    faults = [*_kernel_mismatch(layer, stored), *_bias_faults(layer, stored)]
+def _faults(layer: LayerDescription, stored: CheckpointLayer, device: Device) -> list[Diagnostic]:
     bits, is_binary = _width(layer, stored, device)
-    faults += _width_faults(layer, stored, bits, is_binary)
-    found += faults
-    assigned.key[layer.index] = stored.weight_key
-    if faults:
-        return
+    mismatch = kernel_mismatch(layer, _kernel_shape(stored), stored.weight_key, stored.weight.shape)
+    return [*mismatch, *_bias_faults(layer, stored), *_width_faults(layer, stored, bits, is_binary)]
+
+
+def _assigned(layer: LayerDescription, stored: CheckpointLayer, device: Device) -> AssignedWeights:
+    bits, is_binary = _width(layer, stored, device)
     weight = stored.weight.reshape(*stored.weight.shape[:2], *_kernel_shape(stored))
     bias = None if stored.bias is None else _int8(bias_values(stored))
-    assigned.weights[layer.index] = Weights(_int8(weight), bias, bits, is_binary)
     own = layer.output_shift.value if layer.output_shift else stored.output_shift or 0
-    assigned.shift[layer.index] = own + 8 - bits
+    return AssignedWeights(Weights(_int8(weight), bias, bits, is_binary), own + 8 - bits, stored.weight_key)
 
 
 def _int8(values: Integers) -> Int8:
@@ -134,25 +137,20 @@ def _kernel_shape(stored: CheckpointLayer) -> tuple[int, int]:
     return rows, columns
 
 
-def _kernel_mismatch(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagnostic]:
-    described, found = kernel_size_of(layer), _kernel_shape(stored)
-    if described == found:
+def kernel_mismatch(
+    layer: LayerDescription, kernel: tuple[int, int], weight_key: str, weight_shape: Sequence[int]
+) -> list[Diagnostic]:
+    """Why weights with this kernel are not those that the description states."""
+    described = kernel_size_of(layer)
+    if described == kernel:
         return []
-    size = "x".join(map(str, stored.weight.shape))
+    size = "x".join(map(str, weight_shape))
     key = layer.kernel_size or layer.op
-    what, have = (f"{rows}x{columns}" for rows, columns in (described, found))
-    why = f"`{stored.weight_key}` is {size} (out, in, height, width)"
-    mend = _kernel_remedy(layer, found, stored)
+    what, have = (f"{rows}x{columns}" for rows, columns in (described, kernel))
+    why = f"`{weight_key}` is {size} (out, in, height, width)"
     message = f"{layer.title} has a kernel of {what}, its weights are {have}"
+    mend = "check that the description has the layers of the model, in its order"
     return [error("kernel-mismatch", message, key.span if key else layer.span, what, (why,), mend)]
-
-
-def _kernel_remedy(layer: LayerDescription, found: tuple[int, int], stored: CheckpointLayer) -> str:
-    if stored.weight.ndim == 3 and operation_of(layer) == "conv1d":
-        return f"write `kernel_size: {found[0]}`"
-    if found in {(1, 1), (3, 3)} and operation_of(layer) == "conv2d":
-        return f"write `kernel_size: {found[0]}x{found[1]}`"
-    return "check that the description has the layers of the model, in its order"
 
 
 def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagnostic]:
@@ -167,7 +165,7 @@ def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagn
         )
         return [error("bias-range", message, layer.span, notes=(why,))]
     groups = layer.groups.value if layer.groups else 1
-    is_transposed = operation_of(layer) == "convtranspose2d"
+    is_transposed = layer.operation == "convtranspose2d"
     outputs = stored.weight.shape[1] * groups if is_transposed else stored.weight.shape[0]
     if values.size != outputs:
         message = f"{layer.title} has {values.size} bias values for {outputs} output channels"
@@ -175,31 +173,43 @@ def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagn
     return []
 
 
-def _missing_weights(
-    without: list[LayerDescription], wanted: int, checkpoint: Checkpoint
-) -> list[Diagnostic]:
-    if not without:
-        return []
+def _missing_weights(takers: Sequence[LayerDescription], checkpoint: Checkpoint) -> Diagnostic:
     stored = len(checkpoint.layers)
-    message = f"the description has {wanted} layers with weights, the checkpoint has {stored}"
-    why = f"{without[0].title} is the first without"
+    message = f"the description has {len(takers)} layers with weights, the checkpoint has {stored}"
     mend = "add the missing layers to the model, or remove them here; shared weights need `weight_source`"
-    return [error("missing-weights", message, without[0].span, "no weights left", (why,), mend)]
+    return error(
+        "missing-weights", message, takers[stored].span, "", _first_stranger(takers, checkpoint), mend
+    )
 
 
-def _unused_weights(checkpoint: Checkpoint, wanted: int) -> list[Diagnostic]:
-    unused = checkpoint.layers[wanted:]
-    if not unused:
-        return []
-    message = f"the checkpoint has {len(checkpoint.layers)} layers, the description uses {wanted}"
-    names = ", ".join(f"`{layer.name}`" for layer in unused[:5])
-    return [warning("unused-weights", message, Span(checkpoint.path), notes=(f"unused: {names}",))]
+def _unused_weights(takers: Sequence[LayerDescription], checkpoint: Checkpoint) -> Diagnostic:
+    message = f"the checkpoint has {len(checkpoint.layers)} layers, the description uses {len(takers)}"
+    names = ", ".join(f"`{layer.name}`" for layer in checkpoint.layers[len(takers) :][:5])
+    notes = (f"left over: {names}", *_first_stranger(takers, checkpoint))
+    mend = "if the model has them, describe them too"
+    return warning("unused-weights", message, Span(checkpoint.path), "", notes, mend)
+
+
+def _first_stranger(takers: Sequence[LayerDescription], checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Where names begin to differ, if names are used and mostly agree; mostly a layer is missing there."""
+    stored = {layer.name.lower() for layer in checkpoint.layers}
+    pairs = zip(takers, checkpoint.layers, strict=False)
+    if not any(layer.name and layer.name.value.lower() in stored for layer in takers):
+        return ()
+    for layer, weights in pairs:
+        if layer.name and layer.name.value.lower() != weights.name.lower():
+            return (f"{layer.title} would get `{weights.weight_key}`, the first weights of another name",)
+    return ()
 
 
 def _share(
-    assigned: Assigned, network: NetworkDescription, layer: LayerDescription, found: list[Diagnostic]
+    assigned: dict[int, AssignedWeights],
+    network: NetworkDescription,
+    layer: LayerDescription,
+    found: list[Diagnostic],
 ) -> None:
     """Follow `weight_source` from layer to layer until one has weights of its own."""
+    assert layer.weight_source is not None
     met = {layer.index}
     source = layer
     while source.weight_source is not None:
@@ -208,10 +218,25 @@ def _share(
             break
         met.add(following.index)
         source = following
-    if source.index in assigned.weights:
-        assigned.weights[layer.index] = assigned.weights[source.index]
-        assigned.shift[layer.index] = assigned.shift[source.index]
-        assigned.key[layer.index] = assigned.key[source.index]
-    elif source.index not in assigned.key and layer.weight_source:
-        message = f"{layer.title}: `weight_source` leads to {source.title}, which has no weights"
+    if source.index in assigned:
+        faults = _sharing_faults(layer, source, assigned[source.index])
+        found += faults
+        if not faults:
+            assigned[layer.index] = assigned[source.index]
+    elif not _takes_weights(source):
+        message = f"{layer.title}: `weight_source` leads to {source.title}, which has no weights of its own"
         found.append(error("weight-source", message, layer.weight_source.span))
+
+
+def _sharing_faults(
+    layer: LayerDescription, source: LayerDescription, shared: AssignedWeights
+) -> list[Diagnostic]:
+    is_transposed = "convtranspose2d" in {layer.operation, source.operation}
+    if is_transposed and layer.operation != source.operation and layer.weight_source:
+        message = (
+            f"{layer.title} ({layer.operation}) cannot share weights with {source.title} ({source.operation})"
+        )
+        why = "a transposed convolution holds its kernels turned round, inputs and outputs swapped"
+        return [error("weight-source", message, layer.weight_source.span, notes=(why,))]
+    rows, columns = shared.weights.weight.shape[2:]
+    return kernel_mismatch(layer, (rows, columns), shared.key, shared.weights.weight.shape)

@@ -56,7 +56,7 @@ def random_int8(seed: int, *shape: int) -> npt.NDArray[np.int8]:
 def mixed_program() -> Program:
     """Six layers, two of them outputs: pool, saturation, element-wise, Conv1d, a rolling buffer, Linear."""
     layers = """
-    - {name: first, op: conv2d, pad: 1, max_pool: 2, pool_stride: 2, output_shift: -2, activate: ReLU, output: true}
+    - {name: first, op: conv2d, pad: 1, max_pool: 2, pool_stride: 2, output_shift: -1, activate: ReLU, output: true}
     - {name: sum, op: add, in_sequences: [first, first]}
     - {name: window_in, op: linear, flatten: true, output_shift: -3, buffer_insert: 1, output_processors: 0xf0}
     - {name: Length, op: conv1d, kernel_size: 3, pad: 1, in_sequences: window, output_shift: -1}
