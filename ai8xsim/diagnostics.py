@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
+LONGEST_LINE = 160
+
 
 class Severity(StrEnum):
     """How bad it is: an error has no right result, a warning one that may surprise, a note costs nothing."""
@@ -91,6 +93,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def _window(span: Span) -> tuple[str, int]:
+    """The part of the source line to show, and where in it the place begins, counted from 0."""
+    column = span.column - 1
+    if len(span.text) <= LONGEST_LINE:
+        return span.text, column
+    first = max(0, column - LONGEST_LINE // 4)
+    return span.text[first : first + LONGEST_LINE], column - first
+
+
 def render(diagnostic: Diagnostic) -> str:
     """The diagnostic as a compiler shows it: headline, place, underlined line, notes, help.
 
@@ -108,8 +119,9 @@ def render(diagnostic: Diagnostic) -> str:
     if span:
         lines.append(f"{margin}--> {printable(str(span))}")
     if span and span.line:
-        underline = " " * (span.column - 1) + "^" * max(1, span.length)
-        lines += [f"{margin} |", f"{span.line} | {printable(span.text)}".rstrip()]
+        text, column = _window(span)
+        underline = " " * column + "^" * min(max(1, span.length), LONGEST_LINE)
+        lines += [f"{margin} |", f"{span.line} | {printable(text)}".rstrip()]
         lines.append(f"{margin} | {underline} {printable(d.label)}".rstrip())
     lines += [f"{margin} = note: {printable(text)}" for text in d.notes]
     if d.help:

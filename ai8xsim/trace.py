@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -158,11 +157,13 @@ def load_trace(path: str | os.PathLike[str]) -> Trace:
             meta = json.loads(str(archive["meta"]))
             layers = tuple(_stored_layer(entry, archive) for entry in meta["layers"])
             return Trace(layers, tuple(int(index) for index in meta["outputs"]))
-    except (ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile) as fault:
+    except OSError:
+        raise
+    except Exception as fault:  # what a damaged archive makes zipfile, numpy and json raise is open-ended
         mend = "make one with `ai8xsim simulate --trace`"
         message = "this is no trace, or a damaged one"
-        found = error("not-a-trace", message, Span(os.fspath(path)), notes=(str(fault),), help=mend)
-        raise InputError([found]) from None
+        why = (str(fault).partition("\n")[0],)
+        raise InputError([error("not-a-trace", message, Span(os.fspath(path)), "", why, mend)]) from None
 
 
 def output_difference(trace: Trace, expected: Integers) -> Difference | None:
@@ -183,14 +184,19 @@ def _long_axes(values: Integers) -> list[int]:
 
 
 def _stored_layer(entry: Mapping[str, Any], archive: Mapping[str, Integers]) -> LayerTrace:
+    """A layer of an npz file. Raises ValueError or another exception where it contradicts itself."""
     channels, rows, columns = (int(size) for size in entry["shape"])
+    output = archive[f"layer{int(entry['index'])}"]
+    if output.dtype not in (np.int8, np.int32) or min(channels, rows, columns) < 1:
+        raise ValueError(f"layer {entry['index']} is {output.dtype} of shape {entry['shape']}")
+    output.reshape(-1, channels, rows, columns)
     return LayerTrace(
         index=int(entry["index"]),
-        name=entry["name"],
+        name=None if entry["name"] is None else str(entry["name"]),
         operator=str(entry["operator"]),
         shape=(channels, rows, columns),
-        output=archive[f"layer{entry['index']}"],
-        saturated=entry["saturated"],
+        output=output,
+        saturated=None if entry["saturated"] is None else int(entry["saturated"]),
         is_batch=bool(entry["is_batch"]),
     )
 

@@ -18,7 +18,10 @@ FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
 
 def ai8xsim(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ai8xsim", *map(str, words)]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    shown = subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False
+    )
     assert "Traceback" not in shown.stderr
     return shown
 
@@ -110,6 +113,77 @@ def test_a_batch_equals_its_samples(work: Path) -> None:
     assert simulate(work, "--batch", "batch.npy", "--threads", 2).returncode == FINE
 
 
+def test_an_output_is_not_compared_with_itself_and_inputs_are_never_overwritten(work: Path) -> None:
+    simulate(work, "--sample", "sample.npy", "--output", "o.npy")
+    for words in (
+        ("--output", "o.npy", "--expect", "o.npy"),
+        ("--output", "network.yaml"),
+        ("--save-sample", "./sample.npy"),
+        ("--trace", "checkpoint.pth.tar"),
+        ("--output", "x", "--trace", "./x"),
+        ("--output", "folder"),
+    ):
+        (work / "folder").mkdir(exist_ok=True)
+        before = {path.name: path.read_bytes() for path in work.iterdir() if path.is_file()}
+        shown = simulate(work, "--sample", "sample.npy", *words, "--force")
+        assert shown.returncode == USAGE, words
+        assert {path.name: path.read_bytes() for path in work.iterdir() if path.is_file()} == before
+
+
+def test_links_are_followed_and_dangling_ones_count_as_existing(work: Path) -> None:
+    (work / "link.npy").symlink_to(work / "target.npy")
+    assert simulate(work, "--sample", "sample.npy", "--output", "link.npy").returncode == USAGE
+    assert simulate(work, "--sample", "sample.npy", "--output", "link.npy", "--force").returncode == FINE
+    assert (work / "link.npy").is_symlink()
+    assert np.load(work / "target.npy").shape == (10, 1, 1)
+    assert simulate(work, "--sample", "sample.npy", "--output", os.devnull, "--force").returncode == FINE
+    assert not Path(os.devnull).is_file()
+
+
+def test_a_failure_and_a_comparison_are_json_too(work: Path) -> None:
+    np.save(work / "wrong.npy", np.full((1, 8, 8), 200))
+    record = json.loads(simulate(work, "--sample", "wrong.npy", "--json").stdout)
+    assert [d["code"] for d in record["diagnostics"]] == ["sample-range"]
+    assert record["diagnostics"][0]["file"] == "wrong.npy"
+    simulate(work, "--sample", "sample.npy", "--output", "o.npy")
+    shown = simulate(work, "--sample", "sample.npy", "--expect", "o.npy", "--json")
+    assert json.loads(shown.stdout)["difference"] is None
+
+
+def test_names_are_text_and_neither_markup_nor_escape_sequences(work: Path) -> None:
+    text = (work / "network.yaml").read_text().replace("name: conv1", 'name: "[/red][bold]x\\e[31m"')
+    (work / "network.yaml").write_text(text)
+    shown = simulate(work, "--sample", "sample.npy")
+    assert shown.returncode == FINE
+    assert "[/red][bold]x [31m" in shown.stdout
+
+
+def test_any_terminal_encoding_will_do(work: Path) -> None:
+    text = (work / "network.yaml").read_text().replace("name: conv1", "name: свёртка")
+    (work / "network.yaml").write_text(text, encoding="utf-8")
+    words = ("simulate", "network.yaml", "--checkpoint", "checkpoint.pth.tar", "--sample", "sample.npy")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "ai8xsim", *words]
+    shown = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert shown.returncode == FINE
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.5, 1j, "x", np.datetime64("2026-01-01")])
+def test_an_expectation_of_other_than_integers_is_refused(work: Path, value: object) -> None:
+    np.save(work / "wrong.npy", np.full((10, 1, 1), value))
+    shown = simulate(work, "--sample", "sample.npy", "--expect", "wrong.npy")
+    assert shown.returncode == CONTENT
+    assert "error[sample-type]" in shown.stderr
+
+
+def test_random_does_not_hide_the_real_fault(work: Path) -> None:
+    text = (work / "network.yaml").read_text().replace("arch: ai8xsim_digits", "arch: other")
+    (work / "network.yaml").write_text(text)
+    shown = simulate(work, "--random", 1)
+    assert shown.returncode == CONTENT
+    assert "error[arch-mismatch]" in shown.stderr
+
+
 def test_random_samples_repeat_with_their_seed(work: Path) -> None:
     words = ("--input-shape", "1,8,8", "--json")
     first, second, other = (simulate(work, "--random", seed, *words).stdout for seed in (1, 1, 2))
@@ -139,8 +213,10 @@ def test_quiet_says_nothing(work: Path) -> None:
         (("--sample", "nothing.npy"), "nothing.npy: No such file or directory"),
         (("--sample", "sample.npy", "--device", "MAX78001"), "is none of MAX78000, MAX78002"),
         (("--sample", "sample.npy", "--colour"), "No such option"),
-        (("--sample", "sample.npy", "--output", "no/such/folder.npy"), "No such file or directory"),
+        (("--sample", "sample.npy", "--output", "no/such/folder.npy"), "there is no folder no/such"),
         (("--random", 1, "--input-shape", "x"), "is neither C,H,W nor C,L"),
+        (("--random", 1, "--input-shape", "1,99999,99999"), "is neither C,H,W nor C,L"),
+        (("--random", -1), "-1 is not in the range"),
     ],
 )
 def test_wrong_usage_exits_with_2(work: Path, words: tuple[object, ...], message: str) -> None:

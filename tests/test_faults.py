@@ -25,7 +25,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "unfused-batchnorm", "no-weights", "weights-out-of-range", "too-many-weights", "invalid-layer-value",
         "inexact-bias", "all-zero-weights", "unread-layer-values",
     },
-    "tests/simulator": {"sample-shape", "sample-range", "sample-fraction", "sample-type"},
+    "tests/test_samples.py": {"sample-shape", "sample-range", "sample-fraction", "sample-type"},
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
 }  # fmt: skip
 

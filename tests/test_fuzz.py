@@ -15,6 +15,9 @@ MUTATIONS = 200
 SECONDS_EACH = 5
 SCRAPS = (
     "-1",
+    "!!bool x",
+    "!!int ''",
+    "!!timestamp x",
     "0",
     "[1, 2]",
     "{}",

@@ -131,7 +131,7 @@ def _unquantized(fractions: Sequence[Fractions], layer_count: int) -> Diagnostic
     where = f"{len(fractions)} of {layer_count} layers are affected: {listed([f.layer for f in fractions])}"
     notes = (where, f"for example, {fractions[0].example}")
     return error(
-        "unquantized-checkpoint", message, notes=notes, help="run the quantizer: `ai8xsim quantize IN OUT`"
+        "unquantized-checkpoint", message, notes=notes, help="quantize it first (vendor: quantize.py)"
     )
 
 

@@ -1,5 +1,6 @@
 """The commands and what becomes of a fault: 1 in the content, 2 in the usage or a file, 3 in ai8xsim itself."""
 
+import io
 import sys
 import traceback
 
@@ -28,6 +29,9 @@ cli.add_command(simulate)
 
 def main() -> None:
     """Run the command line; never returns."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of another alphabet is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(standalone_mode=False) or 0
     except Ai8xsimError as fault:

@@ -42,6 +42,16 @@ def read_integers(path: Path) -> Array:
     raise InputError([error("sample-type", message, Span(str(path)), help=mend)])
 
 
+def read_expected(path: Path) -> Array:
+    """An expected output: integers of any type, or floats without fractions."""
+    array = read_array(path)
+    is_number = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
+    if is_number and array.size > 0 and bool(np.all(np.isfinite(array) & (array == np.floor(array)))):
+        return array.astype(np.int64)
+    message = f"an expected output holds integers; this is {array.size} values of type {array.dtype}"
+    raise InputError([error("sample-type", message, Span(str(path)))])
+
+
 def read_sample(path: Path) -> Array:
     """One sample, (C, H, W) or (C, L)."""
     sample = read_integers(path)

@@ -1,5 +1,6 @@
 """What commands write: diagnostics to stderr, results to stdout, files whole or not at all."""
 
+import io
 import json
 import os
 import tempfile
@@ -20,7 +21,9 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
     shown = tuple(diagnostics)
     for diagnostic in shown:
         headline, *rest = render(diagnostic).split("\n")
-        click.echo(click.style(headline, fg=COLOURS[diagnostic.severity], bold=True), err=True)
+        if not os.environ.get("NO_COLOR"):
+            headline = click.style(headline, fg=COLOURS[diagnostic.severity], bold=True)
+        click.echo(headline, err=True)
         click.echo("\n".join([*rest, ""]), err=True)
     faults = len(errors_among(shown))
     if faults:
@@ -47,25 +50,47 @@ def print_json(record: Mapping[str, Any]) -> None:
     click.echo(json.dumps(record, indent=1))
 
 
-def refuse_existing(paths: Iterable[Path | None], force: bool) -> None:
-    """Stop before any work if an output exists already and may not be overwritten."""
-    for path in paths:
-        if path is not None and path.exists() and not force:
+def refuse_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None], force: bool) -> None:
+    """Stop before any work if an output cannot be written, or would overwrite what may not be lost."""
+    taken = {path.resolve(): f"{path} is an input" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise click.UsageError(f"{path}: there is no folder {path.parent}")
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder")
+        if path.resolve() in taken:
+            raise click.UsageError(f"{path} cannot be written: {taken[path.resolve()]}")
+        if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; --force overwrites it")
+        taken[path.resolve()] = f"{path} is another output"
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], None], force: bool) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever sees half of it."""
-    refuse_existing([path], force)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file under a temporary name and rename it, so that nobody ever sees half of it.
+
+    A link is followed; what is no ordinary file (a device, a pipe) is written to as it is.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        target.write_bytes(_written(write))
+        return
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             write(stream)
         os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _written(write: Callable[[BinaryIO], None]) -> bytes:
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
 
 
 def _umask() -> int:

@@ -1,8 +1,9 @@
 """`ai8xsim simulate`: run a checkpoint on a sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -10,24 +11,30 @@ from ai8xsim.cli.options import FILE, LOADER_OPTIONS, OUTPUT_OPTIONS, loader_opt
 from ai8xsim.cli.output import (
     diagnostic_record,
     print_json,
-    refuse_existing,
+    refuse_outputs,
     show_diagnostics,
     write_file,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     import numpy as np
     import numpy.typing as npt
 
     from ai8xsim.checkpoint import Checkpoint
+    from ai8xsim.device import Device
     from ai8xsim.diagnostics import Diagnostic
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program
-    from ai8xsim.trace import Trace
+    from ai8xsim.trace import Difference, Trace
 
     Array = npt.NDArray[np.integer[Any]]
 
 SCHEMA_VERSION = 1
+LARGEST_SAMPLE = 1 << 24
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,11 @@ class InputShape(click.ParamType[tuple[int, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, ...]:
-        try:
-            sizes = tuple(int(size) for size in str(value).split(","))
-        except ValueError:
-            sizes = ()
-        if len(sizes) in {2, 3} and min(sizes) > 0:
+        words = str(value).split(",")
+        sizes = tuple(int(word) for word in words if word.isdecimal() and len(word) < 6)
+        if len(words) == len(sizes) in {2, 3} and min(sizes) > 0 and prod(sizes) <= LARGEST_SAMPLE:
             return sizes
-        return self.fail(f"{value!r} is neither C,H,W nor C,L", param, ctx)
+        return self.fail(f"{value!r} is neither C,H,W nor C,L of a sample for these devices", param, ctx)
 
 
 @click.command()
@@ -62,7 +67,9 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @click.option("--checkpoint", type=FILE, required=True, help="The quantized checkpoint.")
 @click.option("--sample", type=FILE, help="One sample: a .npy of integers, (C, H, W) or (C, L).")
 @click.option("--batch", type=FILE, help="Several samples: (N, C, H, W) or (N, C, L).")
-@click.option("--random", type=int, metavar="SEED", help="A random sample, the same for the same seed.")
+@click.option(
+    "--random", type=click.IntRange(0), metavar="SEED", help="A random sample, the same for the same seed."
+)
 @click.option(
     "--input-shape", type=InputShape(), help="The shape of a --random sample, where the layers do not fix it."
 )
@@ -74,15 +81,25 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @with_options(*LOADER_OPTIONS, *OUTPUT_OPTIONS)
 def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
     """Run the network NETWORK with a quantized checkpoint, bit for bit as the chip does."""
+    from ai8xsim.errors import Ai8xsimError
+
     origin = Origin(flags["sample"], flags["batch"], flags["random"], flags["input_shape"])
     _refuse_other_than_one(origin)
     outputs = (flags["output"], flags["trace_file"], flags["save_sample"])
-    refuse_existing(outputs, flags["force"])
-    program, samples = _load(network, checkpoint, origin, flags)
-    trace = _run(program, samples, flags)
-    _write(trace, samples, outputs, flags["force"])
-    _show(program, trace, flags)
-    return 0 if flags["expect"] is None else _compare(trace, flags["expect"], flags["quiet"])
+    inputs = (network, checkpoint, flags["sample"], flags["batch"], flags["expect"])
+    refuse_outputs(outputs, inputs, flags["force"])
+    try:
+        loaded = _load(network, checkpoint, origin, flags)
+        trace = _run(loaded, origin, flags)
+    except Ai8xsimError as fault:
+        if not flags["as_json"]:
+            raise
+        print_json(_failure(flags["device"], fault.diagnostics))
+        return 1
+    difference = loaded.expectation(trace) if loaded.expectation else None
+    _write(trace, loaded.samples, outputs)
+    _show(loaded.program, trace, flags, difference)
+    return 0 if difference is None else 1
 
 
 def _refuse_other_than_one(origin: Origin) -> None:
@@ -91,35 +108,58 @@ def _refuse_other_than_one(origin: Origin) -> None:
         raise click.UsageError("give one of --sample, --batch and --random")
 
 
-def _load(
-    network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
-) -> tuple["Program", "Array"]:
-    """The program and its samples; the faults of all files in one run."""
+@dataclass(frozen=True)
+class Loaded:
+    """What a run needs: the program, its samples, and what compares a trace with the expectation, if any."""
+
+    program: "Program"
+    samples: "Array"
+    expectation: "Callable[[Trace], Difference | None] | None"
+
+
+def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]) -> Loaded:
+    """Read all files; the faults of all of them in one run."""
     from ai8xsim.checkpoint import read_checkpoint
     from ai8xsim.errors import Ai8xsimError
     from ai8xsim.network import read_network
     from ai8xsim.program import resolve
 
     found: list[Diagnostic] = []
-    described = stored = samples = None
-    try:
-        described = read_network(network)
-    except Ai8xsimError as fault:
-        found += fault.diagnostics
-    try:
-        stored = read_checkpoint(checkpoint)
-    except Ai8xsimError as fault:
-        found += fault.diagnostics
-    try:
-        samples = _read_samples(origin)
-    except Ai8xsimError as fault:
-        found += fault.diagnostics
+    described = _collect(found, lambda: read_network(network))
+    stored = _collect(found, lambda: read_checkpoint(checkpoint))
+    samples = _collect(found, lambda: _read_samples(origin))
+    expectation = _collect(found, lambda: _read_expectation(flags["expect"]))
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
     if samples is None:
         samples = _random_sample(origin, described, stored, flags)
     shape = samples.shape[1:] if origin.batch else samples.shape
-    return resolve(described, stored, flags["device"], shape, loader_options(flags)), samples
+    program = resolve(described, stored, flags["device"], shape, loader_options(flags))
+    return Loaded(program, samples, expectation)
+
+
+def _collect(found: "list[Diagnostic]", read: "Callable[[], T]") -> "T | None":
+    """What `read` returns; None if it fails, and then its diagnostics are among those found."""
+    from ai8xsim.errors import Ai8xsimError
+
+    try:
+        return read()
+    except Ai8xsimError as fault:
+        found += fault.diagnostics
+        return None
+
+
+def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None] | None":
+    from ai8xsim.cli.arrays import read_expected
+    from ai8xsim.trace import load_trace, output_difference
+
+    if path is None:
+        return None
+    if path.suffix == ".npz":
+        stored = load_trace(path)
+        return lambda trace: trace.first_difference(stored)
+    expected = read_expected(path)
+    return lambda trace: output_difference(trace, expected)
 
 
 def _read_samples(origin: Origin) -> "Array | None":
@@ -147,50 +187,59 @@ def _random_sample(
     return np.random.default_rng(origin.random).integers(-128, 128, shape, dtype=np.int8)
 
 
-def _run(program: "Program", samples: "Array", flags: dict[str, Any]) -> "Trace":
+def _run(loaded: Loaded, origin: Origin, flags: dict[str, Any]) -> "Trace":
+    from ai8xsim.diagnostics import Span
+    from ai8xsim.errors import InputError
     from ai8xsim.report.terminal import progress_bar
     from ai8xsim.simulator import Simulator
 
-    simulator = Simulator(program, threads=flags["threads"])
-    with progress_bar("simulating", hidden=flags["quiet"] or flags["as_json"]) as progress:
-        return simulator.run(samples, progress=progress)
+    simulator = Simulator(loaded.program, threads=flags["threads"])
+    try:
+        with progress_bar("simulating", hidden=flags["quiet"] or flags["as_json"]) as progress:
+            return simulator.run(loaded.samples, progress=progress)
+    except InputError as fault:
+        file = Span(str(origin.sample or origin.batch))
+        raise InputError(replace(diagnostic, span=file) for diagnostic in fault.diagnostics) from None
 
 
-def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...], force: bool) -> None:
+def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...]) -> None:
     import numpy as np
 
     output, trace_file, save_sample = outputs
     if output is not None:
-        write_file(output, lambda stream: np.save(stream, trace.output), force)
+        write_file(output, lambda stream: np.save(stream, trace.output))
     if trace_file is not None:
-        write_file(trace_file, trace.save, force)
+        write_file(trace_file, trace.save)
     if save_sample is not None:
-        write_file(save_sample, lambda stream: np.save(stream, samples.astype(np.int64)), force)
+        write_file(save_sample, lambda stream: np.save(stream, samples.astype(np.int64)))
 
 
-def _show(program: "Program", trace: "Trace", flags: dict[str, Any]) -> None:
-    from ai8xsim.report.terminal import print_trace
+def _show(program: "Program", trace: "Trace", flags: dict[str, Any], difference: "Difference | None") -> None:
+    from ai8xsim.report.terminal import print_comparison, print_trace
 
+    expected = flags["expect"]
     if flags["as_json"]:
-        print_json(_record(program, trace))
+        comparison = {"difference": str(difference) if difference else None} if expected else {}
+        print_json(_record(program, trace) | comparison)
         return
-    if flags["quiet"]:
-        return
-    show_diagnostics(program.diagnostics)
-    if flags["random"] is not None:
-        click.echo(f"a random sample of {program.input_shape}, seed {flags['random']}")
-    print_trace(trace)
+    if not flags["quiet"]:
+        show_diagnostics(program.diagnostics)
+        if flags["random"] is not None:
+            click.echo(f"a random sample of {program.input_shape}, seed {flags['random']}")
+        print_trace(trace)
+    if expected and (difference is not None or not flags["quiet"]):
+        print_comparison(difference, expected.name)
 
 
 def _record(program: "Program", trace: "Trace") -> dict[str, Any]:
-    last = trace.layers[-1]
+    output = trace.layers[-1]
     return {
         "schema_version": SCHEMA_VERSION,
         "device": program.device.name,
         "output": {
             "shape": list(trace.output.shape),
             "dtype": str(trace.output.dtype),
-            "sha256": _digest(last.digests),
+            "sha256": _digest(output.digests),
         },
         "layers": [
             {
@@ -207,20 +256,12 @@ def _record(program: "Program", trace: "Trace") -> dict[str, Any]:
     }
 
 
+def _failure(device: "Device", diagnostics: "Iterable[Diagnostic]") -> dict[str, Any]:
+    records = [diagnostic_record(d) for d in diagnostics]
+    head = {"schema_version": SCHEMA_VERSION, "device": device.name}
+    return {**head, "output": None, "layers": [], "diagnostics": records}
+
+
 def _digest(digests: tuple[str, ...]) -> str | list[str]:
     """One digest for one sample, a list for several."""
     return digests[0] if len(digests) == 1 else list(digests)
-
-
-def _compare(trace: "Trace", expected: Path, quiet: bool) -> int:
-    from ai8xsim.cli.arrays import read_array
-    from ai8xsim.report.terminal import print_comparison
-    from ai8xsim.trace import load_trace, output_difference
-
-    if expected.suffix == ".npz":
-        difference = trace.first_difference(load_trace(expected))
-    else:
-        difference = output_difference(trace, read_array(expected))
-    if not quiet or difference is not None:
-        print_comparison(difference, expected.name)
-    return 0 if difference is None else 1

@@ -206,8 +206,8 @@ LAYER_KEYS = _table(
         "read_gap: 1", ("in_skip",), scope="MAX78002 only"),
     Key("bias_group", ListOf(Integer(0, 3)), "The quadrants whose bias memories may hold the layer's bias.",
         "the quadrants that the network uses", "bias_group: [0, 1]", ("bias_quadrant",)),
-    Key("output", Boolean(), "This layer is an output of the network.", "true for the last layer if no layer "
-        "says so", "output: true"),
+    Key("output", Boolean(), "This layer is an output of the network.", "true for the last layer, else false",
+        "output: true"),
     Key("weight_source", LayerReference(), "The layer whose weights, bias and shift this one uses too.",
         "its own", "weight_source: conv1"),
     Key("buffer_shift", _COUNT, "Reads a data buffer from this row on and moves the rows to the front.", "none",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
+from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.operations import Options
@@ -23,26 +24,31 @@ def infer_input_shape(
     A first layer with `in_dim` states it. Otherwise a flattened or fully connected layer fixes the size: the
     smallest square image (for Conv1d the shortest signal) that every layer takes is the answer, unless four
     times as much fits just as well.
+    Raises ResolveError with the faults that stand whatever the size is.
     """
-    first = network.layers[options.start_layer] if options.start_layer < len(network.layers) else None
-    channels = _input_channels(first, checkpoint) if first else None
-    if first is None or channels is None:
-        return None
+    first = network.layers[min(options.start_layer, len(network.layers) - 1)]
+    channels = _input_channels(first, checkpoint)
+    standing: set[Diagnostic] | None = None
     for shape, larger in _candidates(first, channels):
-        if _fits(network, checkpoint, device, options, shape):
-            is_fixed = first.in_dim is not None or not _fits(network, checkpoint, device, options, larger)
+        faults = _faults(network, checkpoint, device, options, shape)
+        if not faults:
+            is_fixed = first.in_dim is not None or _faults(network, checkpoint, device, options, larger)
             return shape if is_fixed else None
+        standing = faults if standing is None else standing & faults
+    if standing:
+        raise ResolveError(by_place(standing))
     return None
 
 
-def _input_channels(first: LayerDescription, checkpoint: Checkpoint) -> int | None:
+def _input_channels(first: LayerDescription, checkpoint: Checkpoint) -> int:
+    """The channels that the first layer takes; 1 where nothing says so."""
     operands = 1
     if first.elementwise is not None:
         operands = first.operands.value if first.operands else 2
     if first.in_channels is not None:
         return first.in_channels.value * operands
-    if not checkpoint.layers or (first.is_flattened):
-        return None
+    if not checkpoint.layers or first.is_flattened:
+        return operands
     weight = checkpoint.layers[0].weight
     if first.operation == "convtranspose2d":
         return int(weight.shape[0]) * operands
@@ -61,11 +67,11 @@ def _candidates(first: LayerDescription, channels: int) -> Iterator[tuple[Shape,
         yield from (((channels, n, n), (channels, 4 * n, 4 * n)) for n in range(1, LARGEST_SIDE + 1))
 
 
-def _fits(
+def _faults(
     network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options, shape: Shape
-) -> bool:
+) -> set[Diagnostic]:
     try:
         resolve(network, checkpoint, device, shape, options)
-    except ResolveError:
-        return False
-    return True
+    except ResolveError as fault:
+        return set(errors_among(fault.diagnostics))
+    return set()

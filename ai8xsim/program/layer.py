@@ -258,7 +258,8 @@ def _misfits(
     key = around.weights[layer.index].key if layer.index in around.weights else layer.title
     why = f"`{key}` is {size} ({'in, out' if is_transposed else 'out, in'}, height, width)"
     if wanted != data.channels:
-        return [_channel_mismatch(layer, data, wanted, why)]
+        reads_sample = layer is around.path[0] and layer.in_sequences is None
+        return [_channel_mismatch(layer, data, wanted, why, reads_sample)]
     if first % groups:
         message = f"{layer.title}: {groups} groups do not divide {first} channels"
         return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
@@ -268,11 +269,19 @@ def _misfits(
     return []
 
 
-def _channel_mismatch(layer: LayerDescription, data: Shape, wanted: int, why: str) -> Diagnostic:
+def _channel_mismatch(
+    layer: LayerDescription, data: Shape, wanted: int, why: str, reads_sample: bool
+) -> Diagnostic:
     mend = "check that the description has the layers of the model, in its order"
     if layer.operation == "linear" and data.channels * data.pixels == wanted:
         mend = "write `flatten: true`"
-    arrives = f"its input is {data}"
+    elif reads_sample and data.columns == wanted:
+        mend = "the sample's channels seem to come last: transpose it to (C, H, W)"
+    elif reads_sample:
+        mend = (
+            f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
+        )
+    arrives = f"its input is {'the sample, ' if reads_sample else ''}{data}"
     message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
     span = layer.processors.span
     return error("channel-mismatch", message, span, f"{data.channels} channels arrive", (why, arrives), mend)

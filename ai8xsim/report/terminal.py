@@ -1,8 +1,9 @@
 """Results in the terminal: tables and progress bars."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,16 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from ai8xsim.diagnostics import printable
 from ai8xsim.program import Program
 from ai8xsim.trace import Difference, LayerTrace, Trace
 
 Labels = npt.NDArray[np.integer[Any]]
 
 SHOWN_VALUES = 32
+WIDE = 160
 
 
 @contextmanager
@@ -34,46 +38,54 @@ def progress_bar(title: str, hidden: bool = False) -> Iterator[Callable[[int, in
 
 def print_trace(trace: Trace) -> None:
     """The layers, one a row, and the last one's values if they are few."""
-    console = Console()
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("layer", "name", "operator", "output", "type", "saturated", "sha256"):
-        table.add_column(title, justify="right" if title in {"layer", "saturated"} else "left")
+    console = _console()
+    table = _table("layer", "name", "operator", "output", "type", "saturated", "sha256")
     for layer in trace:
         table.add_row(*_row(layer))
     console.print(table)
     last = trace.layers[-1]
     if last.output.size <= SHOWN_VALUES:
-        console.print(f"output: {last.output.ravel().tolist()}", highlight=False)
+        console.print(
+            f"output: {last.output.ravel().tolist()}", highlight=False, markup=False, soft_wrap=True
+        )
 
 
-def _row(layer: LayerTrace) -> tuple[str, ...]:
+def _console() -> Console:
+    """A console as wide as the terminal; wide enough for any table where there is none."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
+
+
+def _table(*titles: str) -> Table:
+    """A table in which numbers stand right and only names may be wrapped."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in titles:
+        justify: Literal["left", "right"] = "right" if title in {"layer", "saturated"} else "left"
+        table.add_column(title, justify=justify, no_wrap=title != "name", overflow="fold")
+    return table
+
+
+def _row(layer: LayerTrace) -> tuple[Text, ...]:
     digests = layer.digests
     digest = digests[0][:16] if len(digests) == 1 else f"{len(digests)} samples"
     shape = "x".join(map(str, layer.shape))
     saturated = "" if layer.saturated is None else f"{layer.saturated}"
-    return (
-        str(layer.index),
-        layer.name or "",
-        layer.operator,
-        shape,
-        str(layer.output.dtype),
-        saturated,
-        digest,
-    )
+    name = printable(layer.name or "")  # of a stranger: it may hold escape sequences, or rich's markup
+    cells = (str(layer.index), name, layer.operator, shape, str(layer.output.dtype), saturated, digest)
+    return tuple(Text(cell) for cell in cells)
 
 
 def print_comparison(difference: Difference | None, expected: str) -> None:
     """Whether a comparison succeeded, and where it first failed."""
     console = Console(stderr=difference is not None)
-    if difference is None:
-        console.print(f"equal to {expected}", style="green", highlight=False)
-    else:
-        console.print(f"differs from {expected}: {difference}", style="red", highlight=False, markup=False)
+    verdict = f"equal to {expected}" if difference is None else f"differs from {expected}: {difference}"
+    style = "green" if difference is None else "red"
+    console.print(Text(printable(verdict), style=style), soft_wrap=True)
 
 
 def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> None:
     """The bundled network: what it is, each layer against PyTorch, and how often it is right."""
-    console = Console()
+    console = _console()
     count = len(labels)
     weights = sum(layer.convolution.weights.weight.size for layer in program.layers if layer.convolution)
     console.print(
@@ -81,9 +93,7 @@ def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> 
         f"{count} held-out images of {program.input_shape}",
         highlight=False,
     )
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("layer", "name", "operator", "output", "type", "saturated", "different from PyTorch"):
-        table.add_column(title, justify="right" if title in {"layer", "saturated"} else "left")
+    table = _table("layer", "name", "operator", "output", "type", "saturated", "different from PyTorch")
     for mine, other in zip(ours, theirs, strict=True):
         different = int((mine.output != other.output).sum())
         table.add_row(*_row(mine)[:-1], f"{different} of {mine.output.size:,}")
