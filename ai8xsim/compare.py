@@ -179,10 +179,10 @@ def _output(stage: OutputStage, acc: "Tensor") -> "Tensor":
     if stage.bits == 8:
         acc = (acc * 2.0**stage.shift / 128 + 0.5).floor().clamp(-128, 127)
     if stage.activation is Activation.RELU:
-        return acc.clamp(0, 127)
-    if stage.activation is Activation.ABS:
-        return acc.abs().clamp(0, 127)
-    return acc
+        acc = acc.clamp(0, 127)
+    elif stage.activation is Activation.ABS:
+        acc = acc.abs().clamp(0, 127)
+    return acc if stage.bits == 8 else (acc + 2**31).remainder(2**32) - 2**31
 
 
 def _layer_trace(layer: Layer, data: "Tensor", is_batch: bool) -> LayerTrace:
@@ -190,6 +190,7 @@ def _layer_trace(layer: Layer, data: "Tensor", is_batch: bool) -> LayerTrace:
     is_wide = layer.output_stage.bits == 32 or values.min() < -128 or values.max() > 127
     shaped = values.reshape(-1, *layer.output_shape.array_shape)
     output = shaped.astype(np.int32) if is_wide else shaped.astype(np.int8)
+    output.flags.writeable = False
     return LayerTrace(
         index=layer.index,
         name=layer.name,

@@ -28,7 +28,11 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
     Raises InputError that says which value stands where and what to do.
     """
-    array = np.asarray(samples)
+    try:
+        array = np.asarray(samples)
+    except ValueError as ragged:
+        message = "samples are no array: their parts have different lengths"
+        raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
     fault = _rank_or_shape_fault(array, shape) or _type_fault(array) or _value_fault(array)
     if fault is not None:
         raise InputError([fault])
@@ -69,6 +73,8 @@ def _type_fault(array: Array) -> Diagnostic | None:
 
 
 def _value_fault(array: Array) -> Diagnostic | None:
+    if array.dtype == np.int8:
+        return None
     outside = (array < ACTIVATION.minimum) | (array > ACTIVATION.maximum) | np.isnan(array)
     if outside.any():
         place, value = _first(array, outside)

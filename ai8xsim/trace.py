@@ -150,20 +150,25 @@ class Trace:
         return {"schema_version": META_VERSION, "layers": layers, "outputs": self.output_indices}
 
 
-def load_trace(path: str | os.PathLike[str]) -> Trace:
-    """The trace in an npz file. Raises InputError if it is none, OSError if it cannot be opened."""
+def load_trace(file: str | os.PathLike[str] | BinaryIO) -> Trace:
+    """The trace in an npz file, given by its path or opened.
+
+    Raises InputError if the file holds none, OSError if it cannot be opened.
+    """
+    if isinstance(file, str | os.PathLike):
+        with open(file, "rb") as stream:
+            return _loaded(stream, os.fspath(file))
+    return _loaded(file, "trace")
+
+
+def _loaded(stream: BinaryIO, name: str) -> Trace:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            meta = json.loads(str(archive["meta"]))
-            layers = tuple(_stored_layer(entry, archive) for entry in meta["layers"])
-            return Trace(layers, tuple(int(index) for index in meta["outputs"]))
-    except OSError:
-        raise
+        with np.load(stream, allow_pickle=False) as archive:
+            return _stored_trace(archive)
     except Exception as fault:  # what a damaged archive makes zipfile, numpy and json raise is open-ended
         mend = "make one with `ai8xsim simulate --trace`"
-        message = "this is no trace, or a damaged one"
-        why = (str(fault).partition("\n")[0],)
-        raise InputError([error("not-a-trace", message, Span(os.fspath(path)), "", why, mend)]) from None
+        message, why = "this is no trace, or a damaged one", str(fault).partition("\n")[0]
+        raise InputError([error("not-a-trace", message, Span(name), notes=(why,), help=mend)]) from None
 
 
 def output_difference(trace: Trace, expected: Integers) -> Difference | None:
@@ -183,6 +188,14 @@ def _long_axes(values: Integers) -> list[int]:
     return [size for size in values.shape if size != 1]
 
 
+def _stored_trace(archive: Mapping[str, Any]) -> Trace:
+    meta = json.loads(str(archive["meta"]))
+    if meta["schema_version"] != META_VERSION:
+        raise ValueError(f"it is of version {meta['schema_version']}, this ai8xsim reads {META_VERSION}")
+    layers = tuple(_stored_layer(entry, archive) for entry in meta["layers"])
+    return Trace(layers, tuple(int(index) for index in meta["outputs"]))
+
+
 def _stored_layer(entry: Mapping[str, Any], archive: Mapping[str, Integers]) -> LayerTrace:
     """A layer of an npz file. Raises ValueError or another exception where it contradicts itself."""
     channels, rows, columns = (int(size) for size in entry["shape"])
@@ -190,6 +203,7 @@ def _stored_layer(entry: Mapping[str, Any], archive: Mapping[str, Integers]) -> 
     if output.dtype not in (np.int8, np.int32) or min(channels, rows, columns) < 1:
         raise ValueError(f"layer {entry['index']} is {output.dtype} of shape {entry['shape']}")
     output.reshape(-1, channels, rows, columns)
+    output.flags.writeable = False
     return LayerTrace(
         index=int(entry["index"]),
         name=None if entry["name"] is None else str(entry["name"]),

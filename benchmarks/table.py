@@ -30,7 +30,9 @@ def print_result(rows: Sequence[Row], notes: Sequence[str]) -> None:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    caption = "medians of processor time; ratio: how many times faster ai8xsim is; MACs include padding and stuffed zeros"
+    caption = (
+        "medians of processor time; ratio: how much faster ai8xsim is; MACs include padding and stuffed zeros"
+    )
     table = Table(box=box.SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("network", no_wrap=True)
     columns = ["MACs", "batch", f"{OURS} ms", "GMAC/s"]

@@ -69,6 +69,12 @@ def test_a_buffer_cannot_be_shifted_out_or_overfilled() -> None:
     assert refusal(insert, (4, 6), top=BUFFERS).code == "buffer-insert"
 
 
+def test_a_layer_shifts_or_inserts() -> None:
+    layer = "  - {processors: 0xf, op: none, in_sequences: first, buffer_shift: 1, buffer_insert: 1}\n"
+    reading = parse_network(f"arch: a\ndataset: d\n{BUFFERS}layers:\n{layer}")
+    assert "buffer-insert" in {d.code for d in reading.diagnostics}
+
+
 @pytest.mark.parametrize("layer", ["next_sequence: input", "in_sequences: stop", "weight_source: input"])
 def test_reserved_words_stand_only_where_they_mean_something(layer: str) -> None:
     reading = parse_network(f"arch: a\ndataset: d\nlayers:\n  - {{processors: 1, op: conv2d, {layer}}}\n")

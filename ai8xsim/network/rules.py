@@ -248,6 +248,10 @@ def _buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
         if layer.buffer_shift and layer.has_convolution:
             message = f"{layer.title}: `buffer_shift` needs a pass-through layer"
             yield error("buffer-shift", message, layer.buffer_shift.key_span, help="write `op: passthrough`")
+        if layer.buffer_shift and layer.buffer_insert:
+            message = f"{layer.title} shifts a data buffer and inserts into one"
+            mend = "shift in a layer of its own, before the one that inserts"
+            yield error("buffer-insert", message, layer.buffer_insert.key_span, help=mend)
         if layer.buffer_insert and not network.data_buffer:
             message = f"{layer.title}: `buffer_insert` has no data buffer to write to"
             yield error("buffer-insert", message, layer.buffer_insert.key_span, help="add `data_buffer`")

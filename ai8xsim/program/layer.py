@@ -263,6 +263,9 @@ def _misfits(
     if first % groups:
         message = f"{layer.title}: {groups} groups do not divide {first} channels"
         return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
+    if weights.bias is not None and weights.bias.size != made:
+        message = f"{layer.title} has {weights.bias.size} bias values for {made} output channels"
+        return [error("bias-count", message, layer.span, notes=(why,))]
     if layer.out_channels and layer.out_channels.value != made:
         message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
         return [error("channel-mismatch", message, layer.out_channels.span, notes=(why,))]

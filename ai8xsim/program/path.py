@@ -20,11 +20,21 @@ def executed_path(
     while layer is not None:
         path.append(layer)
         following = _following(network, layer)
+        if following is not None and following.index < start_layer:
+            found.append(_before_start(layer, following))
+            return ()
         if following in path:
             found.append(_endless(layer, following))
             return ()
         layer = following
     return tuple(path)
+
+
+def _before_start(layer: LayerDescription, following: LayerDescription) -> Diagnostic:
+    given = _jump(layer)
+    message = f"{layer.title} goes on to {following.title}, which lies before the start layer"
+    why = "layers before the start layer are not executed and take no weights"
+    return error("start-layer", message, given.span if given else layer.span, notes=(why,))
 
 
 def _following(network: NetworkDescription, layer: LayerDescription) -> LayerDescription | None:

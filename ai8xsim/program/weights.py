@@ -164,12 +164,6 @@ def _bias_faults(layer: LayerDescription, stored: CheckpointLayer) -> list[Diagn
             f"{layer.title}: {len(beyond)} of {values.size} bias values do not fit, the first is {beyond[0]}"
         )
         return [error("bias-range", message, layer.span, notes=(why,))]
-    groups = layer.groups.value if layer.groups else 1
-    is_transposed = layer.operation == "convtranspose2d"
-    outputs = stored.weight.shape[1] * groups if is_transposed else stored.weight.shape[0]
-    if values.size != outputs:
-        message = f"{layer.title} has {values.size} bias values for {outputs} output channels"
-        return [error("bias-count", message, layer.span)]
     return []
 
 

@@ -25,7 +25,9 @@ from .drawn.weights import draw_kernel, store
 from .drawn.writing import add_window, draw_insertion, draw_output_stage, say_what_has_no_effect
 
 OPERATIONS = (
-    ("conv2d",) * 4 + ("conv1d",) * 3 + ("linear",) * 2 + ("convtranspose2d", "passthrough", "passthrough")
+    *(("conv2d",) * 4 + ("conv1d",) * 3 + ("linear",) * 2),
+    "convtranspose2d",
+    *("passthrough",) * 3,
 )
 CHANNELS = (1, 2, 3, 4, 6, 8, 12, 16, 48, 64, 65)
 EXTENTS = (1, 2, 3, 4, 5, 7, 8, 9, 12, 20)
@@ -112,7 +114,7 @@ def _draw_sketch(draw: st.DrawFn, with_window: bool) -> Sketch:
     if with_window or chance(draw, 30):
         rows, columns = draw(st.integers(2, 5)), draw(st.sampled_from((1, 1, 2, 3)))
         is_1d = columns == 1 and chance(draw, 50)
-        add_window(sketch.windows, Shape(draw(st.sampled_from((1, 2, 3, 4))), rows, columns, is_1d))
+        add_window(draw, sketch.windows, Shape(draw(st.sampled_from((1, 2, 3, 4))), rows, columns, is_1d))
     return sketch
 
 
@@ -259,7 +261,7 @@ def _buffer_lines(sketch: Sketch) -> list[str]:
     for window in sketch.windows:
         shape = window.shape
         dim = str(shape.rows) if shape.is_1d else f"[{shape.rows}, {shape.columns}]"
-        keys = {"name": window.name, "processors": hex(window.processors), "offset": "0x4000"}
+        keys = {"name": window.name, "processors": hex(window.processors), "offset": hex(window.offset)}
         lines += _entry_lines(keys | {"channels": str(shape.channels), "dim": dim})
     return lines
 

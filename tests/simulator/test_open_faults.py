@@ -51,18 +51,6 @@ def test_an_insertion_of_more_rows_than_the_buffer_has_is_refused(shape: tuple[i
         program_of("- {op: none, buffer_insert: 5}", input_shape=shape, buffers=WINDOW)
 
 
-def test_a_layer_that_shifts_and_inserts_does_both_or_is_refused() -> None:
-    """The insertion is forgotten without a word."""
-    layers = "- {op: none, in_sequences: window, buffer_shift: 3, buffer_insert: 1}"
-    try:
-        program = program_of(layers, input_shape=(2, 1), buffers=WINDOW)
-    except Ai8xsimError:
-        return
-    update = program.layers[0].buffer_update
-    assert update is not None
-    assert (update.shift, update.insert) == (3, 1)
-
-
 def test_a_weight_source_with_another_kernel_is_refused() -> None:
     """`Simulator(program)` raises ValueError."""
     layers = f"- {{op: conv2d, {POINT}}}\n- {{op: conv2d, kernel_size: 3x3, weight_source: 0}}"

@@ -43,11 +43,11 @@ def draw_convolution(pen: Pen, entering: Shape) -> tuple[Kernel | None, Shape]:
 def _shared(pen: Pen, entering: Shape) -> Kernel | None:
     """The weights of another layer, which may have them from a third one, and need not be executed."""
     fitting = [entry for entry in pen.sketch.kernels.items() if _fits(pen, entry[1], entering)]
-    if not fitting or not pen.chance(40):
+    if not fitting or not pen.chance(60):
         return None
     index, kernel = pen.one_of(fitting)
     pen.keys["weight_source"] = layer_reference(pen.draw, pen.sketch.slots[index])
-    if pen.chance(20):
+    if pen.chance(40):
         pen.keys |= {"output_shift": "3", "quantization": "8"}  # beside `weight_source` they do not count
     pen.sketch.kernels[pen.index] = kernel
     _draw_geometry(pen, entering, kernel.kernel_size)
@@ -84,7 +84,7 @@ def _bypass(pen: Pen, entering: Shape) -> Kernel | None:
     if groups == 1 and (is_much or pen.chance(50)):
         outputs = pen.one_of((1, 2, 3))
         pen.keys["out_channels"] = str(outputs)
-    shift = pen.one_of((BYPASS_SHIFT, *range(-3, 7)))
+    shift = pen.one_of((BYPASS_SHIFT,) * 8 + tuple(range(-3, 7)))
     pen.keys["bypass"] = "true"
     if shift != BYPASS_SHIFT:
         pen.keys["output_shift"] = str(shift)
@@ -122,7 +122,9 @@ def _draw_outputs(pen: Pen, entering: Shape, size: tuple[int, int], groups: int)
     products = prod(size) * (entering.channels // groups) * pixels
     most = min(MOST_PRODUCTS // products, MOST_OUTPUTS // pixels, MOST_CHANNELS)
     wanted = (
-        groups if groups == entering.channels else pen.one_of((1, 2, 3, 4, entering.channels, 8, 17, 64, 65))
+        groups
+        if groups == entering.channels
+        else pen.one_of((entering.channels, 1, 2, 3, 4, entering.channels, 8, 17, 64, 65))
     )
     return groups * max(1, min(wanted, most) // groups)
 

@@ -96,7 +96,7 @@ def _joined(shapes: list[Shape]) -> tuple[Shape, bool]:
 def _draw_elementwise(pen: Pen, mode: str, origins: list[Origin], shape: Shape) -> None:
     """An element-wise operation over the inputs, or over blocks of the channels; or none."""
     operands = len(origins) if mode == "operands" else 0
-    if not operands and pen.chance(25):
+    if not operands and pen.chance(50 if pen.operation == "passthrough" else 25):
         operands = pen.one_of(_block_counts(origins, shape) or [0])
     if not operands:
         return
@@ -111,8 +111,5 @@ def _draw_elementwise(pen: Pen, mode: str, origins: list[Origin], shape: Shape) 
 
 
 def _block_counts(origins: list[Origin], shape: Shape) -> list[int]:
-    """How many operands the channels can be divided into, where that is not how the inputs are divided."""
-    along_pixels = len({(origin.shape.rows, origin.shape.columns) for origin in origins}) > 1
-    unequal = len({origin.shape.channels for origin in origins}) > 1
-    counts = [n for n in range(2, 17) if shape.channels % n == 0 and not (unequal and n == len(origins))]
-    return [] if along_pixels else counts
+    """How many operands the channels of a single input can be divided into; several inputs are the operands."""
+    return [n for n in range(2, 17) if shape.channels % n == 0 and len(origins) == 1]

@@ -44,7 +44,13 @@ class Window:
     name: str
     shape: Shape
     processors: int
+    offset: int
     bound: int = 0
+
+    @property
+    def last_word(self) -> int:
+        """The offset of its last word: four bytes for each pixel and each 64 channels begun."""
+        return self.offset + 4 * (self.shape.pixels * -(-self.shape.channels // 64) - 1)
 
 
 @dataclass(frozen=True)

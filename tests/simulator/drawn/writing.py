@@ -1,5 +1,7 @@
 """What a layer does with its result: output stage, rolling buffers; and keys that must change nothing."""
 
+from hypothesis import strategies as st
+
 from ai8xsim.program.operations import Shape
 
 from .sketch import Kernel, Pen, Window, divisors
@@ -56,6 +58,7 @@ def draw_insertion(pen: Pen, output: Shape, bound: int) -> None:
         return
     window.bound = max(window.bound, bound)
     pen.keys |= {"buffer_insert": str(rows), "output_processors": hex(window.processors)}
+    pen.keys["out_offset"] = hex(pen.one_of((window.offset, window.last_word)))
 
 
 def _rows_that_fit(window: Shape, output: Shape) -> list[int]:
@@ -72,19 +75,20 @@ def _fitting_window(pen: Pen, output: Shape) -> tuple[Window, int]:
         rows = pen.one_of((1, 1, 2))
     length = rows + pen.one_of(range(4))
     shape = Shape(output.channels, length, columns, is_1d=columns == 1 and pen.chance(50))
-    return add_window(pen.sketch.windows, shape), rows
+    return add_window(pen.draw, pen.sketch.windows, shape), rows
 
 
-def add_window(windows: list[Window], shape: Shape) -> Window:
-    """A new rolling buffer, behind the others."""
+def add_window(draw: st.DrawFn, windows: list[Window], shape: Shape) -> Window:
+    """A new rolling buffer, behind the others; a layer writes to the one that lies where it writes."""
     number = len(windows)
-    windows.append(Window(f"Window{number}", shape, 0xF0 << 8 * number))
+    processors = draw(st.sampled_from((0xF0, 0xF000)))
+    windows.append(Window(f"Window{number}", shape, processors, 0x4000 + number * 0x1000))
     return windows[-1]
 
 
 def say_what_has_no_effect(pen: Pen) -> None:
     """Keys that concern addresses, speed or generated code."""
-    pen.keys["out_offset"] = "0x1000"
+    pen.keys.setdefault("out_offset", "0x1000")
     if pen.chance(15):
         pen.keys["output"] = pen.one_of(("true", "false"))
     if pen.chance(15):
