@@ -18,7 +18,7 @@ IntegerArray = NDArray[Any]
 
 # Vectors of pixels beat vectors of products where there are few products per output, few channels to turn into
 # planes, and rows that are not too short (measured on Zen 5).
-FEW_PRODUCTS, FEW_CHANNELS, ROW_OF_PIXELS = 128, 48, 8
+FEW_PRODUCTS, FEW_CHANNELS, ROW_OF_PIXELS = 128, 96, 8
 
 
 class PackedWeight(NamedTuple):
