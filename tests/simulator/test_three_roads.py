@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from inspect import cleandoc
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
@@ -15,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from ai8xsim import Ai8xsimError, Simulator, Trace, simulator
 from ai8xsim.compare import torch_trace
 from ai8xsim.kernels import conv, eltwise, pool, requantize
-from ai8xsim.program import Layer, flow, path
+from ai8xsim.program import Layer, Program, flow, path
 from ai8xsim.program import layer as program_layer
 from ai8xsim.program import weights as program_weights
 from ai8xsim.program.operations import Activation, Join, PoolKind, Source
@@ -23,6 +25,7 @@ from ai8xsim.program.operations import Activation, Join, PoolKind, Source
 from .expectations import contradictions
 from .networks_drawn import DrawnNetwork, networks
 from .slow_machine import slow_trace
+from .small_programs import WINDOW, program_of, random_int8
 
 FEW, FEW_SESSIONS, CORPUS = 700, 150, 600
 DRAWN = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -102,10 +105,18 @@ def test_ten_times_as_many_sessions(network: DrawnNetwork) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
-    """A drawn network and what the slow machine makes of its samples, in a run and, with buffers, in a session."""
+class WrittenNetwork:
+    """A program written by hand, with its samples."""
 
-    network: DrawnNetwork
+    program: Program
+    samples: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and what the slow machine makes of its samples, in a run and, with buffers, in a session."""
+
+    network: DrawnNetwork | WrittenNetwork
     run: Trace
     session: Trace
 
@@ -124,7 +135,20 @@ def corpus() -> tuple[Case, ...]:
     return tuple(_case(network) for network in drawn)
 
 
-def _case(network: DrawnNetwork) -> Case:
+@cache
+def rolling_window() -> Case:
+    """Insert, move, insert again, read: the way of a TCN through its window, which is drawn too seldom."""
+    layers = """
+    - {op: none, buffer_insert: 2}
+    - {op: none, in_sequences: window, buffer_shift: 1}
+    - {op: none, in_sequences: input, in_crop: [1, 0], buffer_insert: 1}
+    - {op: none, in_sequences: window}
+    """
+    program = program_of(cleandoc(layers), input_shape=(2, 2), buffers=WINDOW)
+    return _case(WrittenNetwork(program, random_int8(5, 3, 2, 2)))
+
+
+def _case(network: DrawnNetwork | WrittenNetwork) -> Case:
     run = slow_trace(network.program, network.samples)
     has_windows = bool(network.program.buffers)
     session = slow_trace(network.program, network.samples, keeps_buffers=True) if has_windows else run
@@ -425,13 +449,13 @@ def is_noticed(case: Case) -> bool:
 
 
 def test_without_a_fault_nothing_is_noticed() -> None:
-    assert not any(is_noticed(case) for case in corpus())
+    assert not any(is_noticed(case) for case in (rolling_window(), *corpus()))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: Patch) -> None:
     FAULTS[fault](monkeypatch)
-    assert any(is_noticed(case) for case in corpus())
+    assert any(is_noticed(case) for case in (rolling_window(), *corpus()))
 
 
 def _floor_forgotten(_: Any, stored: Any) -> Any:

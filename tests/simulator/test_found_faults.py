@@ -1,7 +1,4 @@
-"""Faults of the package that were found here and are not mended yet: each test says what is wanted.
-
-Whoever mends one moves its test to where it belongs; in the end this file is empty and goes.
-"""
+"""Faults that the drawn networks found once, and what is wanted instead; the docstrings tell what was."""
 
 import io
 import json
