@@ -19,7 +19,17 @@ from ai8xsim.program.operations import Shape, Source
 from .drawn.convolving import draw_convolution, idle_keys
 from .drawn.reading import draw_input
 from .drawn.shaping import after_pool, draw_crop, draw_flatten, draw_pool, draw_reshape
-from .drawn.sketch import INT8_BOUND, Expected, Origin, Pen, Sketch, Slot, chance, layer_reference
+from .drawn.sketch import (
+    INT8_BOUND,
+    INT32_BOUND,
+    Expected,
+    Origin,
+    Pen,
+    Sketch,
+    Slot,
+    chance,
+    layer_reference,
+)
 from .drawn.values import Int64s, draw_samples
 from .drawn.weights import draw_kernel, store
 from .drawn.writing import add_window, draw_insertion, draw_output_stage, say_what_has_no_effect
@@ -161,10 +171,10 @@ def _draw_layer(pen: Pen) -> None:
     entering = draw_flatten(pen, operand, after_pool(operand, pool))
     bound = INT8_BOUND if pen.element else bound
     kernel, output = draw_convolution(pen, entering)
-    bits, activation = draw_output_stage(pen, kernel, bound)
+    bits, activation = draw_output_stage(pen, kernel)
     if kernel is not None:
         is_wide = bits == 32 and activation == "none"
-        bound = kernel.largest_sum(bound) if is_wide else INT8_BOUND
+        bound = min(kernel.largest_sum(bound), INT32_BOUND) if is_wide else INT8_BOUND
     draw_insertion(pen, output, bound)
     say_what_has_no_effect(pen)
     pen.sketch.keys[pen.index] = {"processors": pen.one_of(PROCESSORS), **pen.keys}

@@ -136,16 +136,24 @@ def corpus() -> tuple[Case, ...]:
 
 
 @cache
-def rolling_window() -> Case:
-    """Insert, move, insert again, read: the way of a TCN through its window, which is drawn too seldom."""
-    layers = """
-    - {op: none, buffer_insert: 2}
+def rolling_windows() -> tuple[Case, ...]:
+    """The ways of a TCN through its window, which are drawn too seldom."""
+    moved = """
+    - {op: none, buffer_insert: 4}
     - {op: none, in_sequences: window, buffer_shift: 1}
-    - {op: none, in_sequences: input, in_crop: [1, 0], buffer_insert: 1}
+    - {op: none, in_sequences: window}
+    - {op: none, in_sequences: input, in_crop: [3, 0], buffer_insert: 1}
     - {op: none, in_sequences: window}
     """
-    program = program_of(cleandoc(layers), input_shape=(2, 2), buffers=WINDOW)
-    return _case(WrittenNetwork(program, random_int8(5, 3, 2, 2)))
+    repeated = """
+    - {op: none, buffer_insert: 3}
+    - {op: none, in_sequences: window}
+    """
+    programs = {
+        length: program_of(cleandoc(layers), input_shape=(2, length), buffers=WINDOW)
+        for length, layers in ((4, moved), (1, repeated))
+    }
+    return tuple(_case(WrittenNetwork(p, random_int8(5, 3, 2, length))) for length, p in programs.items())
 
 
 def _case(network: DrawnNetwork | WrittenNetwork) -> Case:
@@ -449,13 +457,13 @@ def is_noticed(case: Case) -> bool:
 
 
 def test_without_a_fault_nothing_is_noticed() -> None:
-    assert not any(is_noticed(case) for case in (rolling_window(), *corpus()))
+    assert not any(is_noticed(case) for case in (*rolling_windows(), *corpus()))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: Patch) -> None:
     FAULTS[fault](monkeypatch)
-    assert any(is_noticed(case) for case in (rolling_window(), *corpus()))
+    assert any(is_noticed(case) for case in (*rolling_windows(), *corpus()))
 
 
 def _floor_forgotten(_: Any, stored: Any) -> Any:

@@ -14,7 +14,7 @@ from .values import Int64s
 
 T = TypeVar("T")
 
-INT8_BOUND = 128
+INT8_BOUND, INT32_BOUND = 1 << 7, 1 << 31
 MOST_CHANNELS = 72
 PERCENT = st.integers(0, 99)
 

@@ -21,12 +21,12 @@ WITHOUT_EFFECT = {
 }
 
 
-def draw_output_stage(pen: Pen, kernel: Kernel | None, bound: int) -> tuple[int, str]:
-    """Bits and activation. A last layer with 32 bits has no activation; every sum fits into 32 bits."""
+def draw_output_stage(pen: Pen, kernel: Kernel | None) -> tuple[int, str]:
+    """Bits and activation. A last layer with 32 bits has no activation."""
     if kernel is None:
         return 8, "none"
     activation, bits = pen.one_of(("none", "none", "relu", "abs")), 8
-    if kernel.largest_sum(bound) < 1 << 31 and pen.chance(30 if pen.is_last else 10):
+    if pen.chance(30 if pen.is_last else 12):
         bits = 32
         activation = "none" if pen.is_last else activation
         _say_width(pen)
