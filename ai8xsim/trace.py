@@ -193,20 +193,26 @@ def _stored_trace(archive: Mapping[str, Any]) -> Trace:
     if meta["schema_version"] != META_VERSION:
         raise ValueError(f"it is of version {meta['schema_version']}, this ai8xsim reads {META_VERSION}")
     layers = tuple(_stored_layer(entry, archive) for entry in meta["layers"])
-    return Trace(layers, tuple(int(index) for index in meta["outputs"]))
+    outputs = tuple(int(index) for index in meta["outputs"])
+    indices = [layer.index for layer in layers]
+    if not layers or len(set(indices)) < len(indices) or not set(outputs) <= set(indices):
+        raise ValueError(f"it holds the layers {indices} and names the outputs {list(outputs)}")
+    return Trace(layers, outputs)
 
 
 def _stored_layer(entry: Mapping[str, Any], archive: Mapping[str, Integers]) -> LayerTrace:
     """A layer of an npz file. Raises ValueError or another exception where it contradicts itself."""
     channels, rows, columns = (int(size) for size in entry["shape"])
     output = archive[f"layer{int(entry['index'])}"]
+    if entry["name"] is not None and not isinstance(entry["name"], str):
+        raise ValueError(f"layer {entry['index']} has a name that is no text")
     if output.dtype not in (np.int8, np.int32) or min(channels, rows, columns) < 1:
         raise ValueError(f"layer {entry['index']} is {output.dtype} of shape {entry['shape']}")
     output.reshape(-1, channels, rows, columns)
     output.flags.writeable = False
     return LayerTrace(
         index=int(entry["index"]),
-        name=None if entry["name"] is None else str(entry["name"]),
+        name=entry["name"],
         operator=str(entry["operator"]),
         shape=(channels, rows, columns),
         output=output,

@@ -65,7 +65,7 @@ def assign_weights(
             assigned[layer.index] = _assigned(layer, stored, device)
     for layer in active:
         if layer.weight_source is not None and layer.has_convolution and not layer.is_bypassed:
-            _share(assigned, network, layer, found)
+            _share(assigned, network, layer, found, start_layer)
     return assigned
 
 
@@ -201,6 +201,7 @@ def _share(
     network: NetworkDescription,
     layer: LayerDescription,
     found: list[Diagnostic],
+    start_layer: int,
 ) -> None:
     """Follow `weight_source` from layer to layer until one has weights of its own."""
     assert layer.weight_source is not None
@@ -217,7 +218,7 @@ def _share(
         found += faults
         if not faults:
             assigned[layer.index] = assigned[source.index]
-    elif not _takes_weights(source):
+    elif not _takes_weights(source) or source.index < start_layer:
         message = f"{layer.title}: `weight_source` leads to {source.title}, which has no weights of its own"
         found.append(error("weight-source", message, layer.weight_source.span))
 
