@@ -40,7 +40,10 @@ def operand(layer: LayerDescription, data: Shape, operands: int, found: Found) -
 
 
 def cropped(layer: LayerDescription, data: Shape, found: Found) -> Shape | None:
-    """Without the rows that `in_crop` drops in front and behind."""
+    """Without the rows that `in_crop` drops in front and behind.
+
+    UNVERIFIED: a crop on one side only; the vendor's loader computes nothing for [a, 0].
+    """
     if layer.in_crop is None:
         return data
     rows = data.rows - sum(layer.in_crop.value)

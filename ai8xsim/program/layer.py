@@ -222,6 +222,10 @@ def _convolution(
 
 
 def _geometry(layer: LayerDescription, is_transposed: bool) -> ConvolutionGeometry:
+    """Kernel, padding and steps, with their defaults.
+
+    UNVERIFIED: a dilated Conv2d; the documents have it, the vendor's loader refuses it.
+    """
     is_1d = layer.operation == "conv1d"
     default = 0 if layer.operation == "linear" else 1
     pad = layer.pad.value if layer.pad else default
@@ -390,7 +394,10 @@ def _buffer_update(
 
 
 def _written_buffer(around: Surroundings, layer: LayerDescription) -> int | None:
-    """The buffer that lies where the layer writes; with one buffer there is no question."""
+    """The buffer that lies where the layer writes; with one buffer there is no question.
+
+    UNVERIFIED: with several; the vendor's loader knows one only.
+    """
     if len(around.buffers) == 1:
         return 0
     processors = layer.output_processors.value if layer.output_processors else 0

@@ -10,6 +10,7 @@ def executed_path(
     """The layers in the order of execution: `simulated_sequence`, else `next_sequence`, else the next layer.
 
     A layer met twice would never end: an error.
+    UNVERIFIED: no known network uses `simulated_sequence`; it is read as the vendor's loader does.
     """
     if not 0 <= start_layer < len(network.layers):
         last = len(network.layers) - 1
