@@ -16,18 +16,30 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples that a program takes: int8, (N, rows, columns, channels). `is_batch` tells how they came."""
+    """Samples that a program takes: int8, (N, channels, rows, columns). `is_batch` tells how they came."""
 
-    nhwc: npt.NDArray[np.int8]
+    nchw: npt.NDArray[np.int8]
     is_batch: bool
+
+    @property
+    def nhwc(self) -> npt.NDArray[np.int8]:
+        """With the channels last."""
+        return np.ascontiguousarray(self.nchw.transpose(0, 2, 3, 1))
 
 
 def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
-    """The samples in the simulator's layout.
+    """The samples as int8; no copy is made of int8.
 
     samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
     Raises InputError that says which value stands where and what to do.
     """
+    if (
+        isinstance(samples, np.ndarray)
+        and samples.dtype == np.int8
+        and samples.shape[1:] == shape.chw
+        and len(samples)
+    ):
+        return Samples(samples, is_batch=True)  # nothing can be wrong with it
     try:
         array = np.asarray(samples)
     except ValueError as ragged:
@@ -37,8 +49,7 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     if fault is not None:
         raise InputError([fault])
     is_batch = array.shape not in _accepted(shape)
-    x_nchw = array.reshape(-1, *shape.chw).astype(np.int8)
-    return Samples(np.ascontiguousarray(x_nchw.transpose(0, 2, 3, 1)), is_batch)
+    return Samples(array.reshape(-1, *shape.chw).astype(np.int8, copy=False), is_batch)
 
 
 def _accepted(shape: Shape) -> tuple[tuple[int, ...], ...]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ai8xsim.engine.computed import Keep
 from ai8xsim.kernels.geometry import ConvolutionGeometry, Pair
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import (
@@ -30,7 +31,6 @@ from ai8xsim.program.operations import (
     PoolKind,
     Source,
 )
-from ai8xsim.simulator import Keep
 from ai8xsim.trace import LayerTrace, Trace
 
 SLICE = 16  # samples that go through the network together; int64 outgrows the caches (all 64: 20 % slower)

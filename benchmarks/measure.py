@@ -1,19 +1,21 @@
 """Times on a machine that is shared with others.
 
-The contestants take turns, so that whatever disturbs one disturbs all. What counts is processor time: a neighbour
-takes wall time away from long runs and leaves the short ones alone, which flattered us by up to a half. All
-contestants work in one thread; one with several would be charged for all of them.
+The contestants take turns, so that whatever disturbs one disturbs all. What counts for one thread is processor time:
+a neighbour takes wall time away from long runs and leaves the short ones alone, which flattered us by up to a half.
+A contestant with several threads would be charged for all of them, so there wall time counts, of both sides.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter, process_time
+from time import perf_counter, process_time, sleep
 
 import numpy as np
 
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 40
+HOPELESS = 1.5  # who takes so many times longer than the best is not tried again
 LARGE_BYTES = 31 << 20  # just below the size from which glibc always asks the system for memory
+PAUSE_SECONDS = 0.01  # PyTorch's threads spin for some milliseconds after their work, on the others' cores
 TURN_SECONDS = 0.01  # a shorter turn would mostly fetch back what the others have thrown out of the caches
 
 
@@ -27,9 +29,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Timing:
-    """All runs of one contestant. The median counts: means and minima tell about the neighbours."""
+    """All runs of one contestant. The median counts: means and minima tell about the neighbours.
+
+    on_wall: of which of the two times.
+    """
 
     runs: tuple[Run, ...]
+    on_wall: bool = False
 
     @property
     def median(self) -> float:
@@ -40,14 +46,21 @@ class Timing:
         return float(np.median([run.wall for run in self.runs]))
 
     def quantile(self, fraction: float) -> float:
-        return float(np.quantile([run.processor for run in self.runs], fraction))
+        times = [run.wall if self.on_wall else run.processor for run in self.runs]
+        return float(np.quantile(times, fraction))
 
 
-def interleaved(works: Mapping[str, Callable[[], object]], budget_seconds: float) -> dict[str, Timing]:
+def interleaved(
+    works: Mapping[str, Callable[[], object]],
+    budget_seconds: float,
+    before: Callable[[str], object] = str,
+    pause_seconds: float = 0.0,
+) -> dict[str, Timing]:
     """How long each work takes; all of them are warm already.
 
     Takes at least `LEAST_ROUNDS` rounds, however long they are, then more until the budget is used up or
-    `MOST_ROUNDS` are through.
+    `MOST_ROUNDS` are through. `before` is called with a work's name when its turn begins, and is not measured;
+    after each round nobody works for `pause_seconds`.
     """
     _settle_allocator()
     runs: dict[str, list[Run]] = {name: [] for name in works}
@@ -56,8 +69,20 @@ def interleaved(works: Mapping[str, Callable[[], object]], budget_seconds: float
         if done >= LEAST_ROUNDS and perf_counter() >= end:
             break
         for name, work in works.items():
+            before(name)
             runs[name] += _turn(work)
+        sleep(pause_seconds)
     return {name: Timing(tuple(every)) for name, every in runs.items()}
+
+
+def fastest(works: Mapping[str, Callable[[], object]]) -> str:
+    """The name of the quickest: the best of a few runs each, of which the hopeless take one only."""
+    best = {name: once(work).wall for name, work in works.items()}
+    hopeful = [name for name, seconds in best.items() if seconds <= HOPELESS * min(best.values())]
+    for _ in range(LEAST_ROUNDS - 1 if len(hopeful) > 1 else 0):
+        for name in hopeful:
+            best[name] = min(best[name], once(works[name]).wall)
+    return min(best, key=lambda name: best[name])
 
 
 def once(work: Callable[[], object]) -> Run:
@@ -79,6 +104,6 @@ def _settle_allocator() -> None:
 def _turn(work: Callable[[], object]) -> list[Run]:
     """The runs of one contestant's turn."""
     runs = [once(work)]
-    while sum(run.processor for run in runs) < TURN_SECONDS:
+    while sum(run.wall for run in runs) < TURN_SECONDS:
         runs.append(once(work))
     return runs

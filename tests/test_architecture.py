@@ -19,7 +19,7 @@ ROWS = (  # a module imports only from rows above its own, and from its own room
     {"layout"},
     {"network", "checkpoint", "kernels"},
     {"program", "trace"},
-    {"samples"},
+    {"samples", "engine"},
     {"simulator"},
     {"compare"},
     {"report"},
@@ -28,9 +28,10 @@ ROWS = (  # a module imports only from rows above its own, and from its own room
 )
 LEVEL = {name: number for number, row in enumerate(ROWS) for name in row}
 ALONE = ("kernels/reference.py",)  # independent roads to an answer import nothing of ours
-NEVER = {"compare": {"kernels", "simulator"}}
+NEVER = {"compare": {"kernels", "engine", "simulator"}}
 ONLY_IN = {
     "numba": {"kernels"},
+    "llvmlite": {"kernels"},
     "torch": {"compare"},
     "yaml": {"network/parse.py"},
     "click": {"cli"},

@@ -3,20 +3,33 @@
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from numba import njit
+import numba
+from numba.extending import intrinsic as _intrinsic
+
+from ai8xsim.kernels.cache import Cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 Array = Any  # an array inside of a compiled function, where Numba infers the types
 
+# Numba's types lack options that are used here, and that callers leave out an intrinsic's context.
+njit: Any = numba.njit
+intrinsic: Any = _intrinsic
+
 
 def compiled(function: Function) -> Function:
-    """The function, compiled when it is first called with arguments of new types.
+    """The function, compiled when it is first called with arguments of new types, and kept on disk."""
+    dispatcher = njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = Cache(function)
+    return cast("Function", dispatcher)
 
-    Numba keeps the result next to the source, or in the user's cache folder where that place is read-only. Where
-    both are, as in some containers, it is compiled anew in each process.
-    """
-    try:
-        return cast("Function", njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # "cannot cache function: no locator available"
-        return cast("Function", njit(nogil=True)(function))
+
+def compiled_part(function: Function) -> Function:
+    """A function that only compiled functions call; it is compiled and kept as a part of them."""
+    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast("Function", njit(**options)(function))
+
+
+def inlined(function: Function) -> Function:
+    """A function that compiled functions take in where they call it, which spares compiling it apart."""
+    return cast("Function", njit(nogil=True, error_model="numpy", inline="always")(function))

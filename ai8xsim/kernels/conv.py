@@ -85,13 +85,19 @@ def pack_transposed(weight_iohw: ArrayLike, geometry: ConvolutionGeometry) -> Pa
     groups = geometry.groups
     _expect(tuple(kernel_size) == geometry.kernel_size, weight.shape, geometry)
     _expect(inputs % groups == 0 and geometry.dilation == (1, 1), weight.shape, geometry)
-    split = weight.reshape(groups, inputs // groups, outputs_per_group, *kernel_size)
-    oihw = split.swapaxes(1, 2).reshape(groups * outputs_per_group, inputs // groups, *kernel_size)
+    oihw = outputs_first(weight, groups)
     phases = tuple(
         Phase(row, column, _pack(oihw[:, :, row.taps][..., column.taps], groups))
-        for row, column in product(_axis_phases(geometry, 0), _axis_phases(geometry, 1))
+        for row, column in product(axis_phases(geometry, 0), axis_phases(geometry, 1))
     )
     return PackedTransposedWeight(phases, inputs, groups * outputs_per_group)
+
+
+def outputs_first(weight_iohw: NDArray[np.int8], groups: int) -> NDArray[np.int8]:
+    """The weight of a transposed convolution, (in, out / groups, ...), as (out, in / groups, ...)."""
+    inputs, outputs_per_group, *kernel_size = weight_iohw.shape
+    split = weight_iohw.reshape(groups, inputs // groups, outputs_per_group, *kernel_size)
+    return split.swapaxes(1, 2).reshape(groups * outputs_per_group, inputs // groups, *kernel_size)
 
 
 def convolve(
@@ -215,7 +221,7 @@ def _pack(weight_oihw: NDArray[np.int8], groups: int) -> PackedWeight:
     return packed._replace(data=np.ascontiguousarray(data))
 
 
-def _axis_phases(geometry: ConvolutionGeometry, axis: int) -> list[AxisPhase]:
+def axis_phases(geometry: ConvolutionGeometry, axis: int) -> list[AxisPhase]:
     """Which taps meet an input at each phase: input = (output + padding - tap) / stride, without remainder."""
     stride, padding = geometry.stride[axis], geometry.padding[axis]
     phases = []

@@ -36,7 +36,7 @@ def pool(x_nhwc: NDArray[Any], kind: str, geometry: PoolGeometry, rounding: bool
     totals = np.empty((samples, *windows, channels), number)
     _reduce(np.require(x_nhwc, requirements=("C", "W")), geometry, kind == "average", totals)
     if kind == "average":
-        _divide(totals.reshape(-1), geometry.kernel_size[0] * geometry.kernel_size[1], rounding)
+        divide(totals.reshape(-1), geometry.kernel_size[0] * geometry.kernel_size[1], rounding)
     return totals.astype(x_nhwc.dtype)
 
 
@@ -82,7 +82,7 @@ def _fold_columns(values: Array, stride: int, add: bool, first: bool, totals: Ar
 
 
 @compiled
-def _divide(totals: Array, count: int, rounding: bool) -> None:
+def divide(totals: Array, count: int, rounding: bool) -> None:
     """Divide in place: the magnitude truncated, or to the nearest with a half going up, then the sign."""
     number = totals.dtype.type
     divisor, half = number(count), number(count // 2 if rounding else 0)

@@ -30,7 +30,7 @@ def requantize(
     if not -15 <= output_shift <= 15 or activation not in ACTIVATIONS:
         raise ValueError(f"output shift {output_shift}, activation {activation!r}")
     activations = np.empty(acc.shape, np.int8)
-    kernel = _shift_right if output_shift <= 6 else _shift_left
+    kernel = shift_right if output_shift <= 6 else shift_left
     shift = abs(output_shift - 7)
     saturated: int = kernel(_flat(acc), shift, ACTIVATIONS.index(activation), activations.reshape(-1))
     return activations, saturated
@@ -43,7 +43,7 @@ def saturate(values: NDArray[Any]) -> tuple[NDArray[np.int8], int]:
     (array([-128,    5,  127], dtype=int8), 2)
     """
     activations = np.empty(values.shape, np.int8)
-    saturated: int = _shift_left(_flat(values), 0, 0, activations.reshape(-1))
+    saturated: int = shift_left(_flat(values), 0, 0, activations.reshape(-1))
     return activations, saturated
 
 
@@ -54,7 +54,7 @@ def _flat(values: NDArray[Any]) -> NDArray[Any]:
 
 
 @compiled
-def _shift_right(acc: Array, shift: int, activation: int, activations: Array) -> int:
+def shift_right(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Round half up: (acc + 2**(shift - 1)) >> shift, without the carry that could leave the type."""
     number = acc.dtype.type
     low, high, one = number(-128), number(127), number(1)
@@ -69,7 +69,7 @@ def _shift_right(acc: Array, shift: int, activation: int, activations: Array) ->
 
 
 @compiled
-def _shift_left(acc: Array, shift: int, activation: int, activations: Array) -> int:
+def shift_left(acc: Array, shift: int, activation: int, activations: Array) -> int:
     """Saturate before shifting, so that nothing leaves the type, and again afterwards."""
     number = acc.dtype.type
     low, high, shift = number(-128), number(127), number(shift)

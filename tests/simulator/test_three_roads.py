@@ -14,8 +14,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 
-from ai8xsim import Ai8xsimError, Simulator, Trace, simulator
+from ai8xsim import Ai8xsimError, Simulator, Trace
 from ai8xsim.compare import torch_trace
+from ai8xsim.engine import portable
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program, flow, path
 from ai8xsim.program import layer as program_layer
@@ -372,29 +373,29 @@ def _half_a_bias(step: Any, x: Any, packed: Any, bias: Any, geometry: Any) -> An
 
 
 FAULTS: dict[str, Fault] = {
-    "operands in reverse order": replaced(simulator, "_operands", lambda step, *given: step(*given)[::-1]),
-    "operands interleaved": replaced(simulator, "_operands", _operand_channels_interleaved),
-    "pool_first turned round": replaced(simulator, "run_layer", _pool_first_turned_round),
+    "operands in reverse order": replaced(portable, "_operands", lambda step, *given: step(*given)[::-1]),
+    "operands interleaved": replaced(portable, "_operands", _operand_channels_interleaved),
+    "pool_first turned round": replaced(portable, "run_layer", _pool_first_turned_round),
     "crop at the wrong end": replaced(
-        simulator, "_shaped", lambda step, data, layer: step(data, replace(layer, crop=layer.crop[::-1]))
+        portable, "_shaped", lambda step, data, layer: step(data, replace(layer, crop=layer.crop[::-1]))
     ),
-    "reshape pixel by pixel": replaced(simulator, "_shaped", _reshaped_pixel_by_pixel),
+    "reshape pixel by pixel": replaced(portable, "_shaped", _reshaped_pixel_by_pixel),
     "flatten pixel by pixel": replaced(
-        simulator, "_flattened", lambda _, data: data.reshape(len(data), 1, 1, -1)
+        portable, "_flattened", lambda _, data: data.reshape(len(data), 1, 1, -1)
     ),
     "inputs in reverse order": replaced(
-        simulator, "_joined", lambda step, join, given: step(join, given[::-1])
+        portable, "_joined", lambda step, join, given: step(join, given[::-1])
     ),
-    "pixels joined column by column": replaced(simulator, "_joined", _joined_column_by_column),
-    "buffer read from its first row": replaced(simulator, "_fetch", _read_from_the_first_row),
-    "buffer moved the other way": replaced(simulator, "_update_buffer", _moved_the_other_way),
-    "buffer rotated": replaced(simulator, "_update_buffer", _rotated),
-    "buffer insert in front": replaced(simulator, "_update_buffer", _inserted_in_front),
-    "buffer insert backwards": replaced(simulator, "_update_buffer", _inserted_backwards),
-    "buffer insert into one row only": replaced(simulator, "_update_buffer", _inserted_once),
-    "buffer never changed": replaced(simulator, "_update_buffer", lambda *_: None),
+    "pixels joined column by column": replaced(portable, "_joined", _joined_column_by_column),
+    "buffer read from its first row": replaced(portable, "_fetch", _read_from_the_first_row),
+    "buffer moved the other way": replaced(portable, "_update_buffer", _moved_the_other_way),
+    "buffer rotated": replaced(portable, "_update_buffer", _rotated),
+    "buffer insert in front": replaced(portable, "_update_buffer", _inserted_in_front),
+    "buffer insert backwards": replaced(portable, "_update_buffer", _inserted_backwards),
+    "buffer insert into one row only": replaced(portable, "_update_buffer", _inserted_once),
+    "buffer never changed": replaced(portable, "_update_buffer", lambda *_: None),
     "buffer not empty at first": replaced(
-        simulator, "_empty_buffer", lambda step, *given: step(*given) + np.int8(1)
+        portable, "_empty_buffer", lambda step, *given: step(*given) + np.int8(1)
     ),
     "saturation counted behind the activation": replaced(
         requantize, "requantize", _counted_behind_the_activation
@@ -429,12 +430,12 @@ FAULTS: dict[str, Fault] = {
     "average is the maximum": replaced(
         pool, "pool", lambda step, x, kind, g, r: step(x, kind.replace("average", "max"), g, r)
     ),
-    "wide output saturates": replaced(simulator, "_wide", lambda step, *given: step(*given).clip(-128, 127)),
+    "wide output saturates": replaced(portable, "_wide", lambda step, *given: step(*given).clip(-128, 127)),
     "wide output ignores its activation": replaced(
-        simulator, "_wide", lambda step, acc, _: step(acc, Activation.NONE)
+        portable, "_wide", lambda step, acc, _: step(acc, Activation.NONE)
     ),
     "wide ReLU does not saturate": replaced(
-        simulator,
+        portable,
         "_wide",
         lambda step, acc, a: step(acc.clip(0) if a is Activation.RELU else acc, Activation.NONE),
     ),
@@ -447,8 +448,8 @@ FAULTS: dict[str, Fault] = {
 
 
 def is_noticed(case: Case) -> bool:
-    """Whether some value, digest or count departs from the slow machine's."""
-    machine, samples = Simulator(case.network.program), case.network.samples
+    """Whether some value, digest or count of the portable kernels departs from the slow machine's."""
+    machine, samples = Simulator(case.network.program, target="portable"), case.network.samples
     if departure(machine.run(samples), case.run) is not None:
         return True
     return (

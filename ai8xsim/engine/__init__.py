@@ -1,0 +1,1 @@
+"""How a program becomes steps over one arena of memory, which a single compiled call runs."""

@@ -1,0 +1,212 @@
+"""From steps as they are thought of to the tables that compiled kernels read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
+from ai8xsim.kernels.generated.steps import STEP, Kind
+from ai8xsim.kernels.generated.targets import Target
+
+# Values of activations that should stay in a core's cache; as many samples go together as fit.
+CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
+# Rows that the last block of a step may take too many, and values that its last run may read too many.
+EXTRA_PIXELS, EXTRA_VALUES = 16, 256
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A step. `pixels`: offsets of one sample, a row per pixel: output, then an input from each of `sources`.
+
+    `output` is None where results go to the run's outputs; `sources` is empty where they come from the samples.
+    `fields`: the other fields of the step.
+    """
+
+    kind: Kind
+    output: Region | None
+    sources: tuple[Region, ...]
+    pixels: npt.NDArray[np.int64]
+    taps: Offsets = field(default_factory=lambda: np.zeros(1, np.int64))
+    weights: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    starts: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    fields: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        return self.sources if self.output is None else (self.output, *self.sources)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network as steps and the tables that they read, and the memory that it needs."""
+
+    steps: npt.NDArray[Any]  # of STEP
+    offsets: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int32]
+    samples_together: int
+    values: int  # in the arena, activations
+    sums: int
+    line: int
+
+    @property
+    def work(self) -> int:
+        """Multiplications of one sample, or the like."""
+        return int((self.steps["work"] * self.steps["pixel_count"]).sum())
+
+
+class Builder:
+    """Collects drafts; `build` turns them into a plan."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.drafts: list[Draft] = []
+        self._regions = 0
+
+    def tensor(self, shape: tuple[int, int, int], border: Border, pixel_step: int | None = None) -> Tensor:
+        """New memory for (rows, columns, channels); a step fills its border with zeros."""
+        made = laid_out(self._next_region(), shape, pixel_step or self._pixel_step(shape[2]), border)
+        if made.has_border:
+            runs = np.array(made.border_runs(), np.int64)
+            self.add(Draft(Kind.FILL, made.region, (), runs, fields={"work": 8}))
+        return made
+
+    def region(self, size: int, *, is_sums: bool = False, is_kept: bool = False) -> Region:
+        """New memory of so many values for each sample."""
+        return Region(self._next_region(), size, is_sums, is_kept)
+
+    def add(self, draft: Draft) -> None:
+        """The next step."""
+        self.drafts.append(draft)
+
+    def build(self) -> Plan:
+        """The plan of all steps so far."""
+        places, sizes = _places(self.drafts)
+        together = max(1, min(MOST_TOGETHER, CACHED_VALUES // max(sizes[0], 1)))
+        tables = _Tables(together, self.target)
+        rows = [self._row(draft, places, tables) for draft in self.drafts]
+        steps = np.array([tuple(row.get(name, 0) for name in STEP.names or ()) for row in rows], STEP)
+        line = max(
+            (row["channels"] for row in rows if row["kind"] in (Kind.COMBINE, Kind.AVERAGE)), default=1
+        )
+        values, sums = (size * together + EXTRA_VALUES for size in sizes)
+        return Plan(steps, *tables.finished(), together, values, sums, line)
+
+    def _row(self, draft: Draft, places: dict[int, int], tables: "_Tables") -> dict[str, int]:
+        operands = [places[region.number] * tables.together for region in draft.sources]
+        taps = draft.taps
+        if draft.kind is Kind.COMBINE:  # each operand lies somewhere else
+            taps, operands = np.array(operands, np.int64), [0]
+        return {
+            "kind": int(draft.kind),
+            "source": operands[0] if operands else 0,
+            "output": places[draft.output.number] * tables.together if draft.output else 0,
+            "pixel_count": len(draft.pixels),
+            "columns": draft.pixels.shape[1],
+            "tap_count": len(taps),
+            "counter": -1,
+            **tables.add(draft, taps),
+            **draft.fields,
+        }
+
+    def _pixel_step(self, channels: int) -> int:
+        return channels if channels < 4 else self.target.channel_step(channels)
+
+    def _next_region(self) -> int:
+        self._regions += 1
+        return self._regions
+
+
+class _Tables:
+    """The tables of a plan while they grow."""
+
+    def __init__(self, together: int, target: Target) -> None:
+        self.together = together
+        self._offsets = [np.array(target.block_table(), np.int32)]
+        self._weights: list[npt.NDArray[np.uint8]] = []
+        self._starts: list[npt.NDArray[np.int32]] = []
+
+    def add(self, draft: Draft, taps: Offsets) -> dict[str, int]:
+        """Where the draft's parts begin in the tables."""
+        return {
+            "pixels": _append(self._offsets, self._for_all_samples(draft)),
+            "taps": _append(self._offsets, taps.astype(np.int32)),
+            "weights": _append(self._weights, draft.weights),
+            "starts": _append(self._starts, draft.starts),
+        }
+
+    def finished(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+        """Offsets, weights and starts."""
+        weights, starts = np.concatenate(self._weights), np.concatenate(self._starts)
+        return np.concatenate(self._offsets), aligned(weights), aligned(starts)
+
+    def _for_all_samples(self, draft: Draft) -> npt.NDArray[np.int32]:
+        """The offsets of all samples, one after another, and the last row again for blocks that are not full."""
+        size = draft.fields.get("size", 0)
+        steps = [draft.output.size if draft.output else size, *(region.size for region in draft.sources)]
+        steps += [0] * (draft.pixels.shape[1] - len(steps))
+        samples = np.arange(self.together)[:, None, None]
+        table = (draft.pixels + samples * np.array(steps)).reshape(-1, draft.pixels.shape[1])
+        return (
+            np.concatenate([table, np.repeat(table[-1:], EXTRA_PIXELS, axis=0)]).astype(np.int32).reshape(-1)
+        )
+
+
+def aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy whose first byte has an address that vectors like."""
+    size = values.nbytes
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + size].view(values.dtype)
+    copy[:] = values
+    return copy
+
+
+def _append(table: list[npt.NDArray[Any]], part: npt.NDArray[Any]) -> int:
+    first = sum(len(earlier) for earlier in table)
+    table.append(part)
+    return first
+
+
+def _places(drafts: Sequence[Draft]) -> tuple[dict[int, int], tuple[int, int]]:
+    """Where each region begins, for one sample, and the size of the memory of activations and of sums.
+
+    The largest regions choose first; each takes the lowest place that is free during its whole life.
+    """
+    lives: dict[Region, tuple[int, int]] = {}
+    for time, draft in enumerate(drafts):
+        for region in draft.regions:
+            first = 0 if region.is_kept else lives.get(region, (time, time))[0]
+            lives[region] = (first, len(drafts) if region.is_kept else time)
+    places: dict[int, int] = {}
+    sizes = []
+    for is_sums in (False, True):
+        regions = sorted((r for r in lives if r.is_sums is is_sums), key=lambda r: (-r.size, r.number))
+        settled: list[Region] = []
+        for region in regions:
+            busy = [other for other in settled if _meet(lives[region], lives[other])]
+            places[region.number] = _lowest_place(region, busy, places)
+            settled.append(region)
+        sizes.append(max((places[r.number] + _rounded(r.size) for r in regions), default=0))
+    return places, (sizes[0], sizes[1])
+
+
+def _lowest_place(region: Region, busy: Sequence[Region], places: dict[int, int]) -> int:
+    place = 0
+    for other in sorted(busy, key=lambda r: places[r.number]):
+        if place + _rounded(region.size) <= places[other.number]:
+            break
+        place = max(place, places[other.number] + _rounded(other.size))
+    return place
+
+
+def _rounded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _meet(life: tuple[int, int], other: tuple[int, int]) -> bool:
+    return life[0] <= other[1] and other[0] <= life[1]

@@ -1,0 +1,262 @@
+"""Convolutions as steps: which pixels meet which taps, and the weights in the matching order."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.engine.build import Builder, Draft
+from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
+from ai8xsim.kernels import conv
+from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.steps import Kind
+from ai8xsim.kernels.geometry import ConvolutionGeometry
+from ai8xsim.program.operations import Activation, Convolution, Layer, OutputStage
+
+Int8 = npt.NDArray[np.int8]
+INT32_LIMIT = 2**31
+LARGEST_PRODUCT = 128 * 128
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums of 32 bits in a region, `step` values from pixel to pixel."""
+
+    region: Region
+    step: int
+
+
+@dataclass(frozen=True)
+class Taps:
+    """The inputs of an output pixel: runs of values side by side, and the weights (out, taps, run) that meet them."""
+
+    offsets: Offsets
+    weight_otr: Int8
+
+
+def flattens_itself(layer: Layer) -> bool:
+    """Whether the convolution of flattened data can as well be one with a kernel of the data's size."""
+    convolution = layer.convolution
+    if convolution is None or convolution.is_transposed or convolution.geometry.groups != 1:
+        return False
+    return convolution.geometry.kernel_size == (1, 1) and convolution.geometry.padding == (0, 0)
+
+
+def border_for(convolution: Convolution, size: Border) -> Border:
+    """The zeros that a convolution reads around data of `size` (rows, columns)."""
+    geometry = convolution.geometry
+    if not convolution.is_transposed:
+        return geometry.padding
+    outputs = geometry.transposed_output_size(size)
+    reach = [0, 0]
+    for axis in (0, 1):
+        for phase in conv.axis_phases(geometry, axis):
+            last = len(range(phase.first, outputs[axis], geometry.stride[axis])) - 1
+            behind = last + phase.offset + len(phase.taps) - size[axis]
+            reach[axis] = max(reach[axis], -phase.offset, behind)
+    return reach[0], reach[1]
+
+
+def add_convolution(
+    builder: Builder, layer: Layer, x: Tensor, output: Tensor | None, count: int
+) -> Sums | None:
+    """The steps of a layer's convolution of `x`.
+
+    output: where its activations go, or None where sums are the result, which are returned.
+    count: where saturated values are counted, or -1.
+    """
+    convolution, stage = layer.convolution, layer.output_stage
+    assert convolution is not None
+    fused = output is not None and count < 0 and _can_fuse(convolution, stage)
+    work = _Work(builder, layer, x)
+    if fused:
+        assert output is not None
+        work.add_steps(output.region, output, stage)
+        return None
+    pixels = layer.output_shape.pixels
+    step = packing.vectors_of(builder.target, layer.output_shape.channels) * builder.target.lanes
+    sums = Sums(builder.region(pixels * step, is_sums=True), step)
+    target = Tensor(
+        sums.region,
+        layer.output_shape.rows,
+        layer.output_shape.columns,
+        layer.output_shape.channels,
+        0,
+        layer.output_shape.columns * step,
+        step,
+    )
+    work.add_steps(sums.region, target, None)
+    if output is None:
+        return sums
+    _add_requantization(builder, stage, target, output, count)
+    return None
+
+
+def _products(convolution: Convolution) -> int:
+    weight = convolution.weights.weight
+    inputs = weight.shape[0] if convolution.is_transposed else weight.shape[1] * convolution.geometry.groups
+    return int(inputs * weight.shape[2] * weight.shape[3])
+
+
+def fits_32_bits(convolution: Convolution) -> bool:
+    """Whether no sum leaves 32 bits, whatever the data."""
+    return _largest_sum(convolution) < INT32_LIMIT
+
+
+def _largest_sum(convolution: Convolution) -> int:
+    return (_products(convolution) + 1) * LARGEST_PRODUCT  # the bias counts 128 * 128 at most
+
+
+def _can_fuse(convolution: Convolution, stage: OutputStage) -> bool:
+    """Whether a kernel makes activations itself: no left shift, no absolute value, and nothing leaves 32 bits."""
+    shift = 7 - stage.shift
+    largest = _largest_sum(convolution) + (129 << max(shift, 0))
+    return stage.activation is not Activation.ABS and shift >= 0 and largest < INT32_LIMIT
+
+
+def _add_requantization(
+    builder: Builder, stage: OutputStage, sums: Tensor, output: Tensor, count: int
+) -> None:
+    fields = {
+        "channels": output.channels,
+        "shift": 7 - stage.shift,
+        "activation": list(Activation).index(stage.activation),
+        "counter": count,
+        "work": 8 * output.channels,
+    }
+    pixels = np.stack([output.pixels(), sums.pixels()], axis=1)
+    builder.add(Draft(Kind.REQUANTIZE, output.region, (sums.region,), pixels, fields=fields))
+
+
+class _Work:
+    """The steps of one convolution."""
+
+    def __init__(self, builder: Builder, layer: Layer, x: Tensor) -> None:
+        assert layer.convolution is not None
+        self._builder, self._x = builder, x
+        self._convolution = layer.convolution
+        self._is_flattened = layer.flatten and flattens_itself(layer)
+
+    def add_steps(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+        """stage: how a kernel makes activations, or None for sums."""
+        geometry, weight = self._convolution.geometry, self._convolution.weights.weight
+        if self._convolution.is_transposed:
+            self._add_phases(region, output, stage)
+        elif geometry.groups == weight.shape[0] == self._x.channels > 1:
+            self._add_depthwise(region, output, stage)
+        else:
+            if self._is_flattened:
+                weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
+                geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
+            taps = _taps(self._x, _dense(weight, geometry.groups), geometry)
+            first = (-geometry.padding[0], -geometry.padding[1])
+            inputs = self._x.pixels(first, geometry.stride, (output.rows, output.columns))
+            self._add(region, np.stack([output.pixels(), inputs], axis=1), taps, stage, output)
+
+    def _add_phases(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+        """A transposed convolution: an ordinary one for each phase of its stride, into every stride-th pixel."""
+        geometry = self._convolution.geometry
+        weight = conv.outputs_first(self._convolution.weights.weight, geometry.groups)
+        weight = _dense(weight, geometry.groups)
+        for row, column in product(conv.axis_phases(geometry, 0), conv.axis_phases(geometry, 1)):
+            part = weight[:, :, row.taps][..., column.taps]
+            count = (
+                len(range(row.first, output.rows, geometry.stride[0])),
+                len(range(column.first, output.columns, geometry.stride[1])),
+            )
+            if min(count) < 1:
+                continue
+            taps = _taps(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
+            outputs = output.pixels((row.first, column.first), geometry.stride, count)
+            inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
+            self._add(region, np.stack([outputs, inputs], axis=1), taps, stage, output)
+
+    def _add_depthwise(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+        geometry, weight = self._convolution.geometry, self._convolution.weights.weight
+        first = (-geometry.padding[0], -geometry.padding[1])
+        inputs = self._x.pixels(first, geometry.stride, (output.rows, output.columns))
+        weight_ct = weight.reshape(len(weight), -1)
+        starts = self._starts(weight_ct, stage)
+        draft = Draft(
+            Kind.MULTIPLY_CHANNELS,
+            region,
+            (self._x.region,),
+            np.stack([output.pixels(), inputs], axis=1),
+            taps=_tap_offsets(self._x, geometry).reshape(-1),
+            weights=packing.pack_channel_weights(self._builder.target, weight_ct),
+            starts=starts,
+            fields=self._fields(output, stage) | {"work": 8 * weight.size},
+        )
+        self._builder.add(draft)
+
+    def _add(
+        self, region: Region, pixels: npt.NDArray[Any], taps: Taps, stage: OutputStage | None, output: Tensor
+    ) -> None:
+        target = self._builder.target
+        run = taps.weight_otr.shape[2]
+        groups = packing.inputs_together(target, run, single_pixel=len(pixels) == 1)
+        starts = self._starts(taps.weight_otr.reshape(len(taps.weight_otr), -1), stage)
+        draft = Draft(
+            Kind.MULTIPLY,
+            region,
+            (self._x.region,),
+            pixels,
+            taps=taps.offsets,
+            weights=packing.pack_weights(target, taps.weight_otr, groups),
+            starts=packing.in_lane_order(target, starts),
+            fields=self._fields(output, stage) | {"groups": groups, "work": int(taps.weight_otr.size)},
+        )
+        self._builder.add(draft)
+
+    def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> npt.NDArray[np.int32]:
+        shift = None if stage is None else 7 - stage.shift
+        return packing.starts(self._builder.target, weight_ok, self._convolution.weights.bias, shift)
+
+    def _fields(self, output: Tensor, stage: OutputStage | None) -> dict[str, int]:
+        target = self._builder.target
+        zero = target.marker.zero
+        least = 0 if stage is not None and stage.activation is Activation.RELU else -128
+        return {
+            "is_wide": int(stage is None),
+            "channels": output.channels,
+            "vectors": packing.vectors_of(target, output.channels),
+            "shift": 0 if stage is None else 7 - stage.shift,
+            "floor": zero + least,
+        }
+
+
+def _dense(weight_oihw: Int8, groups: int) -> Int8:
+    """The weight of a grouped convolution as that of one group, with zeros where an output does not look."""
+    if groups == 1:
+        return weight_oihw
+    outputs, inputs, *kernel_size = weight_oihw.shape
+    dense = np.zeros((outputs, inputs * groups, *kernel_size), np.int8)
+    per_group = outputs // groups
+    for group in range(groups):
+        rows = slice(group * per_group, (group + 1) * per_group)
+        dense[rows, group * inputs : (group + 1) * inputs] = weight_oihw[rows]
+    return dense
+
+
+def _tap_offsets(x: Tensor, geometry: ConvolutionGeometry) -> Offsets:
+    down = np.arange(geometry.kernel_size[0]) * geometry.dilation[0] * x.row_step
+    across = np.arange(geometry.kernel_size[1]) * geometry.dilation[1] * x.pixel_step
+    return np.asarray(down[:, None] + across, np.int64)
+
+
+def _taps(x: Tensor, weight_oihw: Int8, geometry: ConvolutionGeometry) -> Taps:
+    """Taps that lie side by side in memory become one run, so that few, long runs are multiplied."""
+    offsets = _tap_offsets(x, geometry)
+    outputs, inputs, rows, columns = weight_oihw.shape
+    if offsets.size == 0:  # a phase of a transposed convolution that meets no tap
+        return Taps(offsets.reshape(-1), np.zeros((outputs, 0, 0), np.int8))
+    padded = np.zeros((outputs, rows, columns, x.pixel_step), np.int8)
+    padded[..., :inputs] = weight_oihw.transpose(0, 2, 3, 1)
+    gaps = np.diff(offsets.reshape(-1)) != x.pixel_step
+    if not gaps.any():
+        return Taps(offsets.reshape(-1)[:1], padded.reshape(outputs, 1, -1))
+    if columns == 1 or geometry.dilation[1] == 1:
+        return Taps(offsets[:, 0], padded.reshape(outputs, rows, -1))
+    return Taps(offsets.reshape(-1), padded.reshape(outputs, rows * columns, -1))

@@ -1,0 +1,229 @@
+"""Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.engine.build import aligned
+from ai8xsim.engine.computed import Computed, Int8, Keep, Progress
+from ai8xsim.engine.lower import Emitted, Lowered, lower
+from ai8xsim.kernels.generated import driver
+from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.program import Program
+
+# Multiplications below which a second thread costs more than it brings.
+WORTH_THREADS = 2_000_000
+# Multiplications between two reports of progress.
+WORTH_A_REPORT = 2_000_000_000
+
+
+class GeneratedExecutor:
+    """Runs a program with kernels generated for a target; threads share samples or steps."""
+
+    def __init__(self, program: Program, target: Target, threads: int) -> None:
+        self._program, self._target, self._threads = program, target, threads
+        self._engines: dict[Keep, Engine] = {}
+
+    def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
+        """The layers' outputs for samples (N, channels, rows, columns), which start with empty data buffers."""
+        return self._engine(keep).run(x_nchw, progress)
+
+    def series(self) -> "GeneratedSeries":
+        """A series of runs that begins with empty data buffers."""
+        return GeneratedSeries(self._engine("all"))
+
+    def _engine(self, keep: Keep) -> "Engine":
+        if keep not in self._engines:
+            lowered = lower(self._program, self._target, keep_all=keep == "all")
+            self._engines[keep] = Engine(lowered, self._target, self._threads)
+        return self._engines[keep]
+
+
+class GeneratedSeries:
+    """Runs samples one after another; data buffers live on in an arena of its own."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine, self._arena = engine, engine.new_arena()
+
+    def run(self, x_nchw: Int8) -> list[Computed]:
+        """Every layer's output, in the order of execution."""
+        return self._engine.continue_run(x_nchw, self._arena)
+
+
+class Arena(NamedTuple):
+    """Memory for a run, and the addresses of its parts."""
+
+    parts: tuple[npt.NDArray[Any], ...]
+    addresses: tuple[int, ...]
+
+
+class Call(NamedTuple):
+    """What all threads that work on the same samples have in common: it keeps alive what addresses point to."""
+
+    samples: Int8
+    samples_facts: tuple[int, ...]  # address, steps, number
+    activations: Int8
+    sums: npt.NDArray[np.int32]
+    counts: npt.NDArray[np.int64]
+    addresses: tuple[int, ...]  # of the last three
+
+
+class Share(NamedTuple):
+    """Which samples are run, how many at a time, and how threads divide the work."""
+
+    first: int
+    end: int
+    places: int
+    threads: int = driver.ALONE
+    counters: int = 0  # their address
+    first_step: int = 0
+
+
+class Engine:
+    """Runs a plan on samples. Calls from several threads at once are fine: each takes an arena of its own."""
+
+    def __init__(self, lowered: Lowered, target: Target, threads: int) -> None:
+        self._lowered, self._target, self._threads = lowered, target, threads
+        self._plan, self._work = lowered.plan, lowered.plan.work
+        self._arenas: list[Arena] = []
+        self._workers = _Workers(threads - 1)
+        tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
+        self._steps_address = _address(self._plan.steps)
+        self._tables = tuple(_address(table) for table in tables)
+
+    def run(self, x_nchw: Int8, progress: Progress | None) -> list[Computed]:
+        """The emitted layers' outputs for samples (N, channels, rows, columns)."""
+        call, count = self._call(x_nchw), len(x_nchw)
+        chunk = self._samples_between_reports() if progress else count
+        for first in range(0, count, chunk):
+            end = min(first + chunk, count)
+            self._run(call, first, end)
+            if progress is not None:
+                progress(end, count)
+        return self._results(call)
+
+    def new_arena(self) -> Arena:
+        """Memory for a run, full of zeros."""
+        values = np.full(self._plan.values, self._target.marker.zero, self._target.value)
+        sums, line = np.zeros(self._plan.sums, np.int32), np.zeros(self._plan.line, np.int32)
+        parts = (aligned(values), aligned(sums), line)
+        return Arena(parts, tuple(_address(part) for part in parts))
+
+    def continue_run(self, x_nchw: Int8, arena: Arena) -> list[Computed]:
+        """Like `run` for one sample after another; the arena's data buffers stay as they are."""
+        call = self._call(x_nchw)
+        self._drive(call, arena, Share(0, len(x_nchw), 1, first_step=self._lowered.clear_steps))
+        return self._results(call)
+
+    def _call(self, x_nchw: Int8) -> Call:
+        count, lowered = len(x_nchw), self._lowered
+        is_column = x_nchw.shape[3] == 1  # which lies down as a row
+        strides = (x_nchw.swapaxes(2, 3) if is_column else x_nchw).strides
+        outputs = (
+            np.empty(count * lowered.activations, np.int8),
+            np.empty(count * lowered.sums, np.int32),
+            np.zeros(lowered.counts, np.int64),
+        )
+        addresses = tuple(_address(part) if part.size else 0 for part in outputs)
+        return Call(x_nchw, (_address(x_nchw), *strides, count), *outputs, addresses)
+
+    def _samples_between_reports(self) -> int:
+        together = self._plan.samples_together * self._threads
+        return together * max(1, WORTH_A_REPORT // max(1, self._work * together))
+
+    def _run(self, call: Call, first: int, end: int) -> None:
+        count, arena = end - first, self._take_arena()
+        if self._threads == 1 or self._work * count < WORTH_THREADS:
+            self._drive(call, arena, Share(first, end, self._plan.samples_together))
+        elif count < self._threads:
+            self._share_steps(call, arena, Share(first, end, 1, self._threads))
+        else:
+            places = min(self._plan.samples_together, -(-count // self._threads))
+            self._share_samples(call, arena, Share(first, end, places, 1))
+        self._arenas.append(arena)
+
+    def _drive(self, call: Call, arena: Arena, share: Share) -> None:
+        """Run samples in an arena, alone or with others."""
+        handles = (
+            *(self._steps_address, len(self._plan.steps), share.first_step),
+            *self._tables,
+            *arena.addresses,
+            *call.samples_facts,
+            *share[:5],
+            *call.addresses,
+        )
+        driver.run_network(self._target.marker, np.array(handles, np.int64))
+
+    def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
+        counters = self._counters(share)
+        shared = share._replace(counters=_address(counters))
+        helpers = self._workers.start(lambda: self._drive(call, arena, shared))
+        self._drive(call, arena, shared)
+        _finish(helpers, counters)
+
+    def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
+        counters = self._counters(share)
+        shared = share._replace(counters=_address(counters))
+
+        def help_out() -> None:
+            own = self._take_arena()
+            self._drive(call, own, shared)
+            self._arenas.append(own)
+
+        helpers = self._workers.start(help_out)
+        self._drive(call, arena, shared)
+        _finish(helpers, counters)
+
+    def _counters(self, share: Share) -> npt.NDArray[np.int64]:
+        turns = -(-(share.end - share.first) // share.places)
+        return np.zeros(driver.counters_for(len(self._plan.steps), turns, share.threads), np.int64)
+
+    def _take_arena(self) -> Arena:
+        try:
+            return self._arenas.pop()
+        except IndexError:
+            return self.new_arena()
+
+    def _results(self, call: Call) -> list[Computed]:
+        return [_computed(entry, call) for entry in self._lowered.emitted]
+
+
+class _Workers:
+    """Threads that help; they start when they are first needed, and again in a process that was forked."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._process = 0
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self, work: Callable[[], Any]) -> list[Future[Any]]:
+        """Let every thread do the work, once it is free."""
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = ThreadPoolExecutor(self._count), os.getpid()
+        return [self._pool.submit(work) for _ in range(self._count)]
+
+
+def _finish(helpers: list[Future[Any]], counters: npt.NDArray[np.int64]) -> None:
+    """Wait for those helpers that began; the others are called off, since all work is claimed, as `counters` know."""
+    for helper in helpers:
+        if not helper.cancel():
+            helper.result()
+    del counters
+
+
+def _address(array: npt.NDArray[Any]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _computed(entry: Emitted, call: Call) -> Computed:
+    shape, count = entry.layer.output_shape, len(call.samples)
+    values: npt.NDArray[Any] = call.sums if entry.is_wide else call.activations
+    size = shape.channels * shape.pixels
+    part = values[entry.first * count : (entry.first + size) * count]
+    saturated = int(call.counts[entry.counter]) if entry.counter >= 0 else None
+    return Computed(entry.layer, part.reshape(count, shape.rows, shape.columns, shape.channels), saturated)

@@ -1,0 +1,64 @@
+"""A whole network in one compiled call: alone, or shared with other threads."""
+
+from typing import Any
+
+from ai8xsim.kernels.compiled import Array, compiled, inlined
+from ai8xsim.kernels.generated.handles import run_of
+from ai8xsim.kernels.generated.shared import add_shared, read_shared
+from ai8xsim.kernels.generated.steps import Handle, Run
+from ai8xsim.kernels.generated.work import Step, work
+
+ALONE = 0  # instead of a number of threads
+
+# Multiplications below which a step is not worth sharing, and pieces per thread, so that none waits long.
+WORTH_SHARING, PIECES = 200_000, 4
+COUNTERS = 2  # for each step: pieces claimed, pieces done
+INT64 = 8  # bytes
+
+
+@compiled
+def run_network(target: Any, handles: Array) -> None:
+    """Run samples, as many at a time as the handles say.
+
+    Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
+    threads = 0: no other thread takes part.
+    threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own.
+    threads > 1: each step is divided: threads claim piece after piece of it, and go on when all pieces are done. They
+    share the arena.
+    Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
+    """
+    run = run_of(target, handles)
+    places, threads, steps = handles[Handle.PLACES], handles[Handle.THREADS], handles[Handle.STEP_COUNT]
+    counters = handles[Handle.COUNTERS]
+    for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], handles[Handle.END_SAMPLE], places)):
+        if threads == 1 and add_shared(counters + INT64 * turn, 1) > 0:
+            continue
+        count = min(places, handles[Handle.END_SAMPLE] - first)
+        for number in range(handles[Handle.FIRST_STEP], steps):
+            claimed = counters + INT64 * COUNTERS * (turn * steps + number)
+            _run_step(run, run.plan.steps[number], (first, count), threads, claimed)
+
+
+def counters_for(steps: int, turns: int, threads: int) -> int:
+    """The counters that `run_network` needs for so many steps and turns."""
+    return (0, 1)[threads] * turns if threads < 2 else COUNTERS * steps * turns
+
+
+@inlined
+def _run_step(run: Run, step: Step, samples: tuple[int, int], threads: int, claimed: int) -> None:
+    """claimed: address of the step's counters, where several threads share it."""
+    first, count = samples
+    total = step.pixel_count * count
+    shares = threads > 1 and step.work * total >= WORTH_SHARING
+    pieces = min(threads * PIECES, total) if shares else 1
+    piece = add_shared(claimed, 1) if threads > 1 else 0
+    while piece < pieces:
+        saturated = work(run, step, (total * piece // pieces, total * (piece + 1) // pieces), first)
+        if step.counter >= 0:
+            add_shared(run.outputs.counts + INT64 * step.counter, saturated)
+        if threads < 2:
+            return
+        add_shared(claimed + INT64, 1)
+        piece = add_shared(claimed, 1)
+    while read_shared(claimed + INT64) < pieces:
+        pass

@@ -1,0 +1,82 @@
+"""From addresses to arrays, inside of compiled code."""
+
+from typing import Any
+
+import numba
+from numba.core import types as _types
+
+from ai8xsim.kernels.compiled import Array, compiled_part, inlined, intrinsic
+from ai8xsim.kernels.generated.instructions import Builder, Value
+from ai8xsim.kernels.generated.steps import STEP, Arena, Handle, Outputs, Plan, Run, Samples
+from ai8xsim.kernels.generated.targets import target_of
+
+# Numba's types lack these.
+carray: Any = numba.carray  # type: ignore[attr-defined]
+from_dtype: Any = numba.from_dtype
+types: Any = _types
+
+_ANY_LENGTH = 1 << 40  # of arrays whose length nobody asks for
+
+
+@compiled_part
+def run_of(target: Any, handles: Array) -> Run:
+    """What the handles of a call stand for."""
+    return Run(
+        target,
+        Plan(
+            carray(_steps_at(handles[Handle.STEPS]), handles[Handle.STEP_COUNT]),
+            carray(_int32_at(handles[Handle.OFFSETS]), _ANY_LENGTH),
+            handles[Handle.WEIGHTS],
+            handles[Handle.STARTS],
+        ),
+        Arena(
+            carray(_values_at(target, handles[Handle.VALUES]), _ANY_LENGTH),
+            carray(_int32_at(handles[Handle.SUMS]), _ANY_LENGTH),
+            carray(_int32_at(handles[Handle.LINE]), _ANY_LENGTH),
+        ),
+        Samples(
+            handles[Handle.SAMPLES],
+            handles[Handle.SAMPLE_STEP],
+            handles[Handle.CHANNEL_STEP],
+            handles[Handle.ROW_STEP],
+            handles[Handle.COLUMN_STEP],
+            handles[Handle.SAMPLE_COUNT],
+        ),
+        Outputs(
+            handles[Handle.ACTIVATIONS],
+            carray(_int32_at(handles[Handle.WIDE]), _ANY_LENGTH),
+            handles[Handle.COUNTS],
+        ),
+    )
+
+
+@inlined
+def address_of(array: Array, index: int) -> int:
+    """The address of an array's value."""
+    address: int = array.ctypes.data + index * array.itemsize
+    return address
+
+
+def _pointer(kind: Any) -> Any:
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        return builder.inttoptr(args[-1], context.get_value_type(signature.return_type))
+
+    return types.CPointer(kind), generate
+
+
+@intrinsic
+def _steps_at(typing_context: Any, address: Any) -> Any:
+    kind, generate = _pointer(from_dtype(STEP))
+    return kind(types.int64), generate
+
+
+@intrinsic
+def _int32_at(typing_context: Any, address: Any) -> Any:
+    kind, generate = _pointer(types.int32)
+    return kind(types.int64), generate
+
+
+@intrinsic
+def _values_at(typing_context: Any, target: Any, address: Any) -> Any:
+    kind, generate = _pointer(from_dtype(target_of(target.instance_class).value))
+    return kind(target, types.int64), generate

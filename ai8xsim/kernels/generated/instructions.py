@@ -1,0 +1,236 @@
+"""LLVM code for the few vector operations in which instruction sets differ."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils as _cgutils
+
+from ai8xsim.kernels.generated.targets import Target
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+Builder = Any  # llvmlite has no types
+Value = Any
+cgutils: Any = _cgutils
+
+
+def vector(element: Any, lanes: int) -> Any:
+    """The type of a vector."""
+    return ir.VectorType(element, lanes)
+
+
+def splat_constant(element: Any, number: int, lanes: int) -> Value:
+    """A constant in every lane."""
+    return ir.Constant(vector(element, lanes), [number] * lanes)
+
+
+def splat(builder: Builder, value: Value, lanes: int) -> Value:
+    """A value in every lane."""
+    undefined = ir.Constant(vector(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(vector(I32, lanes), [0] * lanes))
+
+
+def load(builder: Builder, address: Value, kind: Any, align: int = 1) -> Value:
+    """What lies at an address."""
+    loaded = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
+    loaded.align = align
+    return loaded
+
+
+def store(builder: Builder, value: Value, address: Value) -> None:
+    """Put a value at an address."""
+    builder.store(value, builder.inttoptr(address, ir.PointerType(value.type))).align = 1
+
+
+def store_first(builder: Builder, values: Value, address: Value, count: Value) -> None:
+    """Put the first `count` bytes of a vector at an address; needs masked stores."""
+    lanes = values.type.count
+    place = ir.Constant(vector(I64, lanes), list(range(lanes)))
+    mask = builder.icmp_signed("<", place, splat(builder, count, lanes))
+    pointer = builder.inttoptr(address, ir.PointerType(values.type))
+    name = f"llvm.masked.store.v{lanes}i8.p0"
+    kind = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, I32, mask.type])
+    builder.call(_declared(builder, name, kind), [values, pointer, ir.Constant(I32, 1), mask])
+
+
+def multiply_add(builder: Builder, target: Target, sums: Value, x: Value, weights: Value) -> Value:
+    """Each lane's sum plus its products: 4 of bytes, or 2 of 16-bit integers.
+
+    x: a pixel's next values as one 32-bit integer.   weights: a vector of bytes.
+    """
+    pixel = splat(builder, x, target.lanes)
+    if target.products == 4:
+        return _multiply_add_bytes(builder, target, sums, pixel, weights)
+    return _multiply_add_pairs(builder, target, sums, pixel, weights)
+
+
+def _multiply_add_bytes(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
+    octets = vector(I8, 4 * target.lanes)
+    operands = [sums, builder.bitcast(pixel, octets), builder.bitcast(weights, octets)]
+    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * target.lanes}", sums.type, operands)
+
+
+def _multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
+    """The pattern that LLVM turns into pmaddwd on x86 and smull, smlal on ARM; no instruction is named."""
+    lanes = target.lanes
+    pairs, products = vector(I16, 2 * lanes), vector(I32, 2 * lanes)
+    left = builder.sext(builder.bitcast(pixel, pairs), products)
+    right = builder.sext(builder.bitcast(weights, pairs), products)
+    product = builder.mul(left, right)
+    undefined = ir.Constant(products, ir.Undefined)
+    even, odd = (
+        builder.shuffle_vector(
+            product, undefined, ir.Constant(vector(I32, lanes), list(range(at, 2 * lanes, 2)))
+        )
+        for at in (0, 1)
+    )
+    return builder.add(sums, builder.add(even, odd))
+
+
+def after(builder: Builder, address: Value, count: int) -> Value:
+    """The address so many bytes on."""
+    return builder.add(address, ir.Constant(I64, count))
+
+
+def times(builder: Builder, value: Value, factor: int) -> Value:
+    """A value multiplied by a constant."""
+    return builder.mul(value, ir.Constant(I64, factor))
+
+
+def held_in_memory(builder: Builder, target: Target, numbers: Value) -> Value:
+    """Activations, of any width, in the form in which memory holds them."""
+    element = I8 if target.value_bytes == 1 else I16
+    kind = vector(element, numbers.type.count)
+    width = numbers.type.element.width
+    fitted = numbers
+    if width != element.width:
+        fitted = builder.trunc(numbers, kind) if width > element.width else builder.sext(numbers, kind)
+    return builder.add(fitted, splat_constant(element, target.marker.zero % 256, numbers.type.count))
+
+
+def maximum(builder: Builder, left: Value, right: Value, signed: bool) -> Value:
+    """Lane by lane the larger value."""
+    compare = builder.icmp_signed if signed else builder.icmp_unsigned
+    return builder.select(compare(">", left, right), left, right)
+
+
+def minimum(builder: Builder, left: Value, right: Value) -> Value:
+    """Lane by lane the smaller value, signed."""
+    return builder.select(builder.icmp_signed("<", left, right), left, right)
+
+
+def channel_order(target: Target, vectors: int) -> list[int]:
+    """Which output channel of a block each lane computes, vector after vector.
+
+    x86 packs two vectors by taking four lanes of each in turn; with the channels dealt out to the vectors in the
+    same way, what is packed comes out in order.
+    """
+    order: list[int] = []
+    for dealt in _packed_together(target, vectors):
+        first = len(order)
+        for place in range(dealt):
+            order += [
+                first + 4 * dealt * (lane // 4) + 4 * place + lane % 4 if dealt > 1 else first + lane
+                for lane in range(target.lanes)
+            ]
+    return order
+
+
+def in_channel_order(builder: Builder, target: Target, sums: list[Value]) -> list[Value]:
+    """The sums of a block with the channels in order, for where nothing is packed."""
+    lanes, order = target.lanes, channel_order(target, len(sums))
+    found = []
+    for first in range(0, len(order), lanes):
+        places = [order.index(channel) for channel in range(first, first + lanes)]
+        found.append(_gathered(builder, sums, places))
+    return found
+
+
+def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> list[Value]:
+    """The sums of a pixel as activations in channel order: at least the floor, at most 127, as memory holds them.
+
+    floor: a 32-bit integer, as memory holds it.
+    """
+    packed, at = [], 0
+    for dealt in _packed_together(target, len(sums)):
+        part, at = sums[at : at + dealt], at + dealt
+        if dealt == 4:
+            octets = _pack_four(builder, part)
+            least = splat(builder, builder.trunc(floor, I8), octets.type.count)
+            packed.append(maximum(builder, octets, least, signed=False))
+        else:
+            wide = _pack_two(builder, target, part) if dealt == 2 else part[0]
+            packed.append(_bounded(builder, target, wide, floor))
+    return packed
+
+
+def pack_four_pixels(builder: Builder, sums: list[Value], floor: Value) -> list[Value]:
+    """A vector of 16 sums of each of four pixels as activations, in bytes; they are packed all at once."""
+    octets = _pack_four(builder, sums)
+    words = builder.bitcast(octets, vector(I32, 16))
+    by_pixel = [4 * quarter + pixel for pixel in range(4) for quarter in range(4)]
+    undefined = ir.Constant(words.type, ir.Undefined)
+    sorted_words = builder.shuffle_vector(words, undefined, ir.Constant(vector(I32, 16), by_pixel))
+    least = splat(builder, builder.trunc(floor, I8), 64)
+    bounded = maximum(builder, builder.bitcast(sorted_words, octets.type), least, signed=False)
+    unused = ir.Constant(octets.type, ir.Undefined)
+    places = [ir.Constant(vector(I32, 16), list(range(at, at + 16))) for at in range(0, 64, 16)]
+    return [builder.shuffle_vector(bounded, unused, place) for place in places]
+
+
+def _packed_together(target: Target, vectors: int) -> list[int]:
+    """How many vectors each packing takes."""
+    if not target.features:  # without named instructions there is nothing to pack with
+        return [1] * vectors
+    if target.masked_stores and vectors == 4:
+        return [4]
+    return [2] * (vectors // 2) + [1] * (vectors % 2)
+
+
+def _pack_four(builder: Builder, sums: list[Value]) -> Value:
+    """Four vectors of 16 sums, saturated to 0..255, as 64 bytes."""
+    shorts, octets = vector(I16, 32), vector(I8, 64)
+    pairs = [_call(builder, "llvm.x86.avx512.packssdw.512", shorts, sums[at : at + 2]) for at in (0, 2)]
+    return _call(builder, "llvm.x86.avx512.packuswb.512", octets, pairs)
+
+
+def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
+    """Two vectors of sums, saturated to 16 bits, in one."""
+    name = "llvm.x86.avx512.packssdw.512" if target.lanes == 16 else "llvm.x86.avx2.packssdw"
+    return _call(builder, name, vector(I16, 2 * target.lanes), sums)
+
+
+def _bounded(builder: Builder, target: Target, values: Value, floor: Value) -> Value:
+    element, lanes = values.type.element, values.type.count
+    least = splat(builder, floor if element == I32 else builder.trunc(floor, element), lanes)
+    most = splat_constant(element, target.marker.zero + 127, lanes)
+    bounded = minimum(builder, maximum(builder, values, least, signed=True), most)
+    kept = I8 if target.value_bytes == 1 else I16
+    return bounded if element == kept else builder.trunc(bounded, vector(kept, lanes))
+
+
+def _gathered(builder: Builder, vectors: list[Value], places: list[int]) -> Value:
+    """The lanes at these places, counted through all the vectors."""
+    lanes = vectors[0].type.count
+    while len(vectors) > 1:
+        vectors = [_concatenated(builder, vectors[at : at + 2]) for at in range(0, len(vectors), 2)]
+    undefined = ir.Constant(vectors[0].type, ir.Undefined)
+    return builder.shuffle_vector(vectors[0], undefined, ir.Constant(vector(I32, lanes), places))
+
+
+def _concatenated(builder: Builder, pair: list[Value]) -> Value:
+    left = pair[0]
+    right = pair[1] if len(pair) == 2 else ir.Constant(left.type, ir.Undefined)
+    lanes = left.type.count
+    return builder.shuffle_vector(left, right, ir.Constant(vector(I32, 2 * lanes), list(range(2 * lanes))))
+
+
+def _call(builder: Builder, name: str, result: Any, operands: list[Value]) -> Value:
+    kind = ir.FunctionType(result, [operand.type for operand in operands])
+    return builder.call(_declared(builder, name, kind), operands)
+
+
+def _declared(builder: Builder, name: str, kind: Any) -> Any:
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, kind, name)

@@ -1,0 +1,187 @@
+"""The generator of micro-kernels: a block of pixels times vectors of output channels, summed in registers.
+
+For P pixels and V vectors of L output channels, with the activations a and the weights w of K inputs,
+
+    sum[p][c] = start[c] + a[p][0] * w[c][0] + ... + a[p][K-1] * w[c][K-1]       p < P, c < V * L
+
+and then either the sums as they are, or activations: (sum >> shift), saturated, not below the floor. The rounding
+and whatever else is constant per channel is part of `start` (see `packing.starts`). Inputs come in runs that lie
+side by side in memory, one for each tap, and are multiplied a group of `products` at a time. Per group:
+
+    V vectors of weights are loaded once, P pixels are broadcast, P * V instructions multiply and add.
+
+P * V sums, V weights and one pixel fill the registers; no other value stays there through the loop.
+"""
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba.core import types
+
+from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.instructions import (
+    I8,
+    I32,
+    I64,
+    Builder,
+    Value,
+    after,
+    cgutils,
+    in_channel_order,
+    load,
+    multiply_add,
+    pack,
+    pack_four_pixels,
+    splat,
+    store,
+    store_first,
+    times,
+    vector,
+)
+from ai8xsim.kernels.generated.targets import Block, Target, target_of
+
+
+class Job(NamedTuple):
+    """A block's work. Addresses are in bytes, offsets in values from the first address of each kind."""
+
+    activations: int  # address of the values that offsets count from
+    outputs: int  # likewise for the outputs
+    pixels: int  # address of int32 pairs: offset of each pixel's output, offset of its input
+    taps: int  # address of int32 offsets from a pixel to the runs of its inputs
+    tap_count: int
+    groups: int  # of `products` inputs in a run
+    weights: int  # address of the packed weights
+    starts: int  # address of int32: what each sum starts from
+    shift: int
+    floor: int  # least activation, as memory holds it
+    width: int  # channels to store, of the block's vectors
+
+
+@intrinsic(prefer_literal=True)
+def multiply_block(typing_context: Any, target: Any, wide: Any, block: Any, job: Any) -> Any:
+    """Compute block number `block` of the target's table; `wide` (a literal) stores sums, not activations."""
+    facts, stores_sums = target_of(target.instance_class), bool(wide.literal_value)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        fields = Job(*(builder.extract_value(args[3], place) for place in range(len(Job._fields))))
+        done = builder.append_basic_block("done")
+        switch = builder.switch(args[2], done)
+        for number, shape in enumerate(facts.blocks):
+            case = builder.append_basic_block(f"block_{shape.pixels}x{shape.vectors}")
+            switch.add_case(ir.Constant(I64, number), case)
+            builder.position_at_end(case)
+            _emit_block(builder, facts, shape, fields, stores_sums)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(target, wide, types.int64, job), generate
+
+
+def _emit_block(builder: Builder, target: Target, block: Block, job: Job, stores_sums: bool) -> None:
+    inputs = [input_address(builder, target, job, pixel) for pixel in range(block.pixels)]
+    sums = _emit_sums(builder, target, block, job, inputs)
+    emit_results(builder, target, job, sums, stores_sums)
+
+
+def emit_results(
+    builder: Builder, target: Target, job: Job, sums: list[list[Value]], stores_sums: bool
+) -> None:
+    """Store each pixel's sums, or the activations that they make."""
+    if not stores_sums:
+        _emit_activations(builder, target, job, sums)
+        return
+    for pixel, row in enumerate(sums):
+        address = _pixel_address(builder, job, pixel, 0, 4)
+        for place, values in enumerate(in_channel_order(builder, target, row)):
+            store(builder, values, after(builder, address, 4 * target.lanes * place))
+
+
+def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
+    """Where the inputs of a pixel begin."""
+    return _pixel_address(builder, job, pixel, 1, target.value_bytes)
+
+
+def _emit_sums(
+    builder: Builder, target: Target, block: Block, job: Job, inputs: list[Value]
+) -> list[list[Value]]:
+    """The sums of each pixel, in vectors; LLVM keeps them in registers, since they are only read and written whole."""
+    kind, size = vector(I32, target.lanes), 4 * target.lanes
+    starts = [load(builder, after(builder, job.starts, size * at), kind, 4) for at in range(block.vectors)]
+    zero = ir.Constant(kind, [0] * target.lanes)
+    sums = [
+        [
+            [_variable(builder, starts[at] if chain == 0 else zero) for chain in range(block.chains)]
+            for at in range(block.vectors)
+        ]
+        for _ in inputs
+    ]
+    weights = _variable(builder, job.weights)
+    with cgutils.for_range(builder, job.tap_count) as tap:
+        offset = load(builder, builder.add(job.taps, times(builder, tap.index, 4)), I32, 4)
+        step = times(builder, builder.sext(offset, I64), target.value_bytes)
+        runs = [builder.add(address, step) for address in inputs]
+        groups = builder.udiv(job.groups, ir.Constant(I64, block.chains))
+        with cgutils.for_range(builder, groups) as group:
+            for chain in range(block.chains):
+                at = builder.add(times(builder, group.index, 4 * block.chains), ir.Constant(I64, 4 * chain))
+                _emit_group(builder, target, weights, [builder.add(run, at) for run in runs], sums, chain)
+    return [[_total(builder, chains) for chains in row] for row in sums]
+
+
+def _emit_group(
+    builder: Builder, target: Target, weights: Value, addresses: list[Value], sums: Any, chain: int
+) -> None:
+    """Multiply and add one group of inputs of every pixel, and go on to the next group's weights."""
+    octets, size = vector(I8, 4 * target.lanes), 4 * target.lanes
+    place, vectors = builder.load(weights), len(sums[0])
+    loaded = [load(builder, after(builder, place, size * at), octets, 4) for at in range(vectors)]
+    for address, row in zip(addresses, sums, strict=True):
+        x = load(builder, address, I32)
+        for at in range(vectors):
+            variable = row[at][chain]
+            builder.store(multiply_add(builder, target, builder.load(variable), x, loaded[at]), variable)
+    builder.store(after(builder, place, size * vectors), weights)
+
+
+def _emit_activations(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
+    shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
+    shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
+    floor = builder.trunc(job.floor, I32)
+    if len(sums[0]) == 1 and len(sums) % 4 == 0 and target.masked_stores:
+        quads = [[row[0] for row in shifted[at : at + 4]] for at in range(0, len(shifted), 4)]
+        packed = [[pixel] for quad in quads for pixel in pack_four_pixels(builder, quad, floor)]
+    else:
+        packed = [pack(builder, target, row, floor) for row in shifted]
+    for pixel, parts in enumerate(packed):
+        _emit_pixel(builder, target, job, parts, _pixel_address(builder, job, pixel, 0, target.value_bytes))
+
+
+def _emit_pixel(builder: Builder, target: Target, job: Job, parts: list[Value], address: Value) -> None:
+    done = 0
+    for activations in parts:
+        place = after(builder, address, target.value_bytes * done)
+        if target.masked_stores:
+            store_first(builder, activations, place, builder.sub(job.width, ir.Constant(I64, done)))
+        else:
+            store(builder, activations, place)
+        done += activations.type.count
+
+
+def _pixel_address(builder: Builder, job: Job, pixel: int, column: int, value_bytes: int) -> Value:
+    offset = load(builder, after(builder, job.pixels, 8 * pixel + 4 * column), I32, 4)
+    base = job.activations if column else job.outputs
+    return builder.add(base, times(builder, builder.sext(offset, I64), value_bytes))
+
+
+def _total(builder: Builder, chains: list[Value]) -> Value:
+    total = builder.load(chains[0])
+    for chain in chains[1:]:
+        total = builder.add(total, builder.load(chain))
+    return total
+
+
+def _variable(builder: Builder, value: Value) -> Value:
+    variable = cgutils.alloca_once(builder, value.type)
+    builder.store(value, variable)
+    return variable

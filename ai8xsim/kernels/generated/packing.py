@@ -1,0 +1,92 @@
+"""Weights and constants in the order in which the generated kernels read them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai8xsim.kernels.generated.instructions import channel_order
+from ai8xsim.kernels.generated.targets import Target
+
+Int8 = NDArray[np.int8]
+Starts = NDArray[np.int32]
+
+
+def vectors_of(target: Target, outputs: int) -> int:
+    """Vectors that so many output channels fill."""
+    return -(-outputs // target.lanes)
+
+
+def group_sizes(target: Target, vectors: int) -> list[int]:
+    """The vectors of each group that is computed together, as even as possible: many pixels meet many vectors."""
+    groups = -(-vectors // target.vectors)
+    size, larger = divmod(vectors, groups)
+    return [size + (group < larger) for group in range(groups)]
+
+
+def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
+    """How many groups of inputs a run of so many values takes; where one pixel is computed, whole chains of them."""
+    groups = -(-run // target.products)
+    chains = max(block.chains for block in target.blocks) if single_pixel else 1
+    return -(-groups // chains) * chains
+
+
+def pack_weights(target: Target, weight_otr: Int8, groups: int) -> NDArray[np.uint8]:
+    """Weights (out, taps, run) as bytes: by group of vectors, tap, group of inputs, vector, lane, input.
+
+    Runs are filled up with zeros to `groups` groups of inputs; so are the last vector's lanes.
+    """
+    outputs, taps, run = weight_otr.shape
+    lanes, products = target.lanes, target.products
+    vectors = vectors_of(target, outputs)
+    number = np.int8 if products == 4 else np.int16
+    filled = np.zeros((vectors * lanes, taps, groups * products), number)
+    filled[:outputs, :, :run] = weight_otr
+    packed, first = [], 0
+    for size in group_sizes(target, vectors):
+        channels = filled[first * lanes : (first + size) * lanes][channel_order(target, size)]
+        packed.append(channels.reshape(size, lanes, taps, groups, products).transpose(2, 3, 0, 1, 4).ravel())
+        first += size
+    return np.concatenate(packed).view(np.uint8)
+
+
+def pack_channel_weights(target: Target, weight_ct: Int8) -> NDArray[np.uint8]:
+    """Depthwise weights (channels, taps) as 16-bit integers: by vector, tap, lane."""
+    channels, taps = weight_ct.shape
+    vectors = vectors_of(target, channels)
+    filled = np.zeros((vectors * target.lanes, taps), np.int16)
+    filled[:channels] = weight_ct
+    return (
+        np.ascontiguousarray(filled.reshape(vectors, target.lanes, taps).transpose(0, 2, 1))
+        .view(np.uint8)
+        .ravel()
+    )
+
+
+def starts(target: Target, weight_ok: Int8, bias: NDArray[Any] | None, shift: int | None) -> Starts:
+    """What the sums of each output channel start from, in channel order, with zeros to a full vector.
+
+    weight_ok: all weights of each output.   shift: bits that are shifted out, or None where sums are kept.
+
+    128 times the bias; less zero * sum(weights), since memory holds a + zero; plus, where the sum becomes an
+    activation, half of the last bit kept, which makes the shift round half up, and zero in the unit of the result.
+    """
+    outputs = len(weight_ok)
+    found = np.zeros(vectors_of(target, outputs) * target.lanes, np.int64)
+    found[:outputs] = -target.marker.zero * weight_ok.sum(axis=1, dtype=np.int64)
+    if bias is not None:
+        found[:outputs] += 128 * bias.astype(np.int64)
+    if shift is not None:
+        found += target.marker.zero << shift
+        found += 1 << (shift - 1) if shift > 0 else 0
+    return found.astype(np.int32)
+
+
+def in_lane_order(target: Target, starts_o: Starts) -> Starts:
+    """Starts in the order of the lanes, as `pack_weights` deals out the channels."""
+    packed, first = [], 0
+    for size in group_sizes(target, len(starts_o) // target.lanes):
+        part = starts_o[first * target.lanes : (first + size) * target.lanes]
+        packed.append(part[channel_order(target, size)])
+        first += size
+    return np.concatenate(packed)

@@ -1,0 +1,139 @@
+"""The steps that a network consists of, each as a compiled function over a range of its pixels.
+
+A step is a row of a table of integers. All its data lies in one arena: activations in channels-last order, each
+pixel's channels `channel_step` values apart, and sums of 32 bits. Which pixels it reads and writes, and with which
+taps, stands in tables of offsets, so that every geometry (padding, stride, dilation, phases of a transposed
+convolution, samples side by side) is the same loop.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from ai8xsim.kernels.compiled import Array
+from ai8xsim.kernels.generated.targets import Marker
+
+
+class Kind(IntEnum):
+    """What a step does, from its source to its output."""
+
+    LOAD = 0  # sample to activations
+    FILL = 1  # zeros
+    MULTIPLY = 2  # convolution: activations to activations or sums
+    MULTIPLY_CHANNELS = 3  # depthwise convolution, likewise
+    REQUANTIZE = 4  # sums to activations, counting what saturates
+    MAXIMUM = 5  # activations to activations; with one tap, a copy
+    AVERAGE = 6  # likewise
+    COMBINE = 7  # element-wise operation, counting what saturates
+    ROLL = 8  # move a buffer's values to the front
+    EMIT = 9  # activations or sums to the outputs
+
+
+STEP = np.dtype(
+    [
+        (field, np.int64)
+        for field in (
+            "kind",
+            "source",  # where its values begin in the arena; of LOAD unused
+            "output",  # where its results begin: in the arena, or among a sample's outputs
+            "pixels",  # its first offset: a row for each pixel
+            "pixel_count",  # of one sample
+            "columns",  # of a row: output, input, for COMBINE an input per operand
+            "taps",  # its first offset
+            "tap_count",
+            "is_wide",  # whether its results are sums; of EMIT, its source
+            "channels",  # values to write at each pixel
+            "groups",  # of inputs in a run that one instruction multiplies
+            "vectors",  # of output channels
+            "weights",  # its first byte
+            "starts",  # its first start
+            "shift",
+            "floor",  # least activation, as memory holds it
+            "activation",
+            "operation",  # of COMBINE; of AVERAGE whether it rounds
+            "counter",  # where it counts saturated values; -1 nowhere
+            "size",  # values of one sample that EMIT writes
+            "row_pixels",  # of LOAD, whose pixels are rows
+            "pixel_step",  # of LOAD: values from pixel to pixel in the arena
+            "work",  # multiplications, or a like effort, per pixel
+        )
+    ]
+)
+
+
+class Handle(IntEnum):
+    """What a call of `driver.run_network` is told, as one array of int64; addresses are of first bytes.
+
+    An array crosses from Python to compiled code faster than the dozen of arrays that these addresses stand for.
+    """
+
+    STEPS = 0  # address of a table of STEP
+    STEP_COUNT = 1
+    FIRST_STEP = 2
+    OFFSETS = 3  # address of int32: the blocks of the target, and all steps' pixels and taps
+    WEIGHTS = 4  # address of bytes
+    STARTS = 5  # address of int32
+    VALUES = 6  # address of the arena's activations
+    SUMS = 7  # address of the arena's int32
+    LINE = 8  # address of int32, for one run of values
+    SAMPLES = 9  # address of the first value of the first sample
+    SAMPLE_STEP = 10  # in bytes; so are the other three
+    CHANNEL_STEP = 11
+    ROW_STEP = 12
+    COLUMN_STEP = 13
+    SAMPLE_COUNT = 14
+    FIRST_SAMPLE = 15  # to run
+    END_SAMPLE = 16
+    PLACES = 17  # samples that go together
+    THREADS = 18
+    COUNTERS = 19  # address of int64 that threads share, zero at first
+    ACTIVATIONS = 20  # address of the int8 outputs: all samples of a layer together, layer after layer
+    WIDE = 21  # address of the int32 outputs
+    COUNTS = 22  # address of int64: saturated values
+
+
+class Plan(NamedTuple):
+    """A network as steps and the tables that they read."""
+
+    steps: Array  # of STEP
+    offsets: Array  # int32
+    weights: int  # address
+    starts: int  # address
+
+
+class Arena(NamedTuple):
+    """The memory of a run."""
+
+    values: Array  # activations, as the target holds them
+    sums: Array  # int32
+    line: Array  # int32, one run of values at a time
+
+
+class Samples(NamedTuple):
+    """Where the samples lie: the address of the first value, steps in bytes."""
+
+    address: int
+    sample_step: int
+    channel_step: int
+    row_step: int
+    column_step: int
+    total: int
+
+
+class Outputs(NamedTuple):
+    """What a run leaves behind, all samples of a layer together, in the order of the steps that write it."""
+
+    activations: int  # address of int8
+    sums: Array  # int32
+    counts: int  # address of int64, of saturated values
+
+
+class Run(NamedTuple):
+    """Everything that a step can see."""
+
+    target: Marker
+    plan: Plan
+    arena: Arena
+    samples: Samples
+    outputs: Outputs

@@ -1,0 +1,174 @@
+"""The instruction sets that kernels are generated for, as a table, and which of them serves this processor.
+
+A kernel keeps a block of sums in registers: some pixels times some vectors of output channels. For each step along
+the inputs it loads the vectors' weights once, broadcasts each pixel's next values, and multiplies and adds. Wide
+blocks keep the multipliers busy: with p pixels and v vectors, p * v multiplications need only p + v loads.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+VARIABLE = "AI8XSIM_TARGET"
+PORTABLE = "portable"
+
+
+class Block(NamedTuple):
+    """The sums that a kernel keeps in registers. `chains` > 1 sums each output in several parts, for single pixels,
+    where one chain of additions would wait for itself."""
+
+    pixels: int
+    vectors: int
+    chains: int = 1
+
+
+class Avx512Vnni(NamedTuple):
+    """Marks compiled functions for AVX-512 VNNI; like every marker it tells how memory holds a zero, the lanes of
+    a vector, and the most vectors in a block."""
+
+    zero: int = 128
+    lanes: int = 16
+    most_vectors: int = 4
+
+
+class AvxVnni(NamedTuple):
+    """Marks compiled functions for AVX-VNNI."""
+
+    zero: int = 128
+    lanes: int = 8
+    most_vectors: int = 2
+
+
+class Avx2(NamedTuple):
+    """Marks compiled functions for AVX2."""
+
+    zero: int = 0
+    lanes: int = 8
+    most_vectors: int = 2
+
+
+class Generic(NamedTuple):
+    """Marks compiled functions for vectors of 128 bits in general: SSE2, NEON."""
+
+    zero: int = 0
+    lanes: int = 4
+    most_vectors: int = 2
+
+
+Marker = Avx512Vnni | AvxVnni | Avx2 | Generic
+
+
+@dataclass(frozen=True)
+class Target:
+    """An instruction set: how memory holds values, and the shape of its vectors.
+
+    marker: an argument of compiled functions; its type chooses the instructions.   features: what LLVM must offer.
+    products: values that one lane (a 32-bit sum) multiplies and adds at once.
+    value: how memory holds an activation. uint8 holds a + 128, since vpdpbusd multiplies unsigned activations with
+    signed weights; the constant 128 * sum(weights) is taken off the bias beforehand.
+    masked_stores: whether a vector's first bytes can be stored alone.
+    blocks: the shapes of blocks, by the number of vectors, and the largest first.
+    """
+
+    name: str
+    marker: Marker
+    features: tuple[str, ...]
+    products: int
+    value: DTypeLike
+    masked_stores: bool
+    blocks: tuple[Block, ...]
+
+    @property
+    def lanes(self) -> int:
+        """32-bit sums in a vector."""
+        return self.marker.lanes
+
+    @property
+    def value_bytes(self) -> int:
+        return np.dtype(self.value).itemsize
+
+    @property
+    def vectors(self) -> int:
+        """Most vectors of output channels in a block."""
+        return self.marker.most_vectors
+
+    def block_table(self) -> list[int]:
+        """The blocks as compiled code reads them: [number of the entry where the blocks' pixels begin; for each
+        number of vectors its first block, and the end of them; each block's pixels]."""
+        counts = [block.vectors for block in self.blocks]
+        assert counts == sorted(counts), "blocks are listed by their number of vectors"
+        first = [counts.index(vectors) for vectors in range(1, self.vectors + 1)]
+        head = [0, *first, len(counts)]
+        head[0] = len(head)
+        return head + [block.pixels for block in self.blocks]
+
+    def channel_step(self, channels: int) -> int:
+        """Values from pixel to pixel in memory, for pixels that a kernel writes."""
+        unit = self.products if self.masked_stores else self.lanes
+        return -(-channels // unit) * unit
+
+
+def _blocks(*rows: tuple[int, tuple[int, ...]], chains: int) -> tuple[Block, ...]:
+    """Blocks by (vectors, pixels of each); each number of vectors has one for single pixels, in chains."""
+    return tuple(
+        Block(count, vectors, chains if count == 1 else 1)
+        for vectors, pixels in rows
+        for count in (*pixels, 1)
+    )
+
+
+# 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
+_WIDE = _blocks((1, (12, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)), chains=4)
+_NARROW = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)), chains=4)
+_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)), chains=4)
+
+TARGETS = (
+    Target("avx512vnni", Avx512Vnni(), ("avx512vnni", "avx512bw"), 4, np.uint8, True, _WIDE),
+    Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _NARROW),
+    Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _PAIRS),
+    Target("generic", Generic(), (), 2, np.int16, False, _PAIRS),
+)
+
+
+def target_of(marker: type) -> Target:
+    """The target that this class marks."""
+    (found,) = (target for target in TARGETS if type(target.marker) is marker)
+    return found
+
+
+def available_targets() -> tuple[Target, ...]:
+    """The targets whose instructions Numba will use here, the fastest first.
+
+    What counts is not what the processor has but what Numba was told (`NUMBA_CPU_NAME`, `NUMBA_CPU_FEATURES`):
+    an instruction that LLVM does not allow ends the process.
+    """
+    features = _features()
+    return tuple(target for target in TARGETS if set(target.features) <= features)
+
+
+def choose_target(name: str | None = None) -> Target | None:
+    """The target of this name, or of the environment variable AI8XSIM_TARGET, or else the fastest; None for
+    `portable`, the kernels without generated code.
+
+    Raises ValueError for a name that is unknown or that this processor cannot run.
+    """
+    available = available_targets()
+    wanted = name or os.environ.get(VARIABLE) or available[0].name
+    if wanted == PORTABLE:
+        return None
+    for target in available:
+        if target.name == wanted:
+            return target
+    known = ", ".join([*(target.name for target in available), PORTABLE])
+    raise ValueError(f"target {wanted!r} does not run here; choose one of {known}")
+
+
+def _features() -> set[str]:
+    from numba.core.registry import cpu_target
+
+    codegen: Any = cpu_target.target_context.codegen()
+    _, _, features = codegen.magic_tuple()
+    return {feature[1:] for feature in features.split(",") if feature.startswith("+")}

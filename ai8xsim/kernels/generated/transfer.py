@@ -1,0 +1,181 @@
+"""The generators of the ways in and out of the arena: samples in planes of channels, outputs in int8."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.instructions import (
+    I8,
+    I16,
+    I32,
+    I64,
+    Builder,
+    Value,
+    after,
+    cgutils,
+    held_in_memory,
+    load,
+    splat_constant,
+    store,
+    times,
+    vector,
+)
+from ai8xsim.kernels.generated.targets import Target, target_of
+
+PIXELS = 16  # of a plane that are loaded at a time
+_COPIED_TOGETHER = (64, 16, 1)  # values
+
+
+@intrinsic(prefer_literal=True)
+def take_in(typing_context: Any, target: Any, channels: Any, planes: Any, pixels: Any) -> Any:
+    """Write PIXELS pixels of some channels, `channels` (a literal): 1, 2, 4 or 16.
+
+    planes: address of the first int8 of the first channel, whose pixels lie side by side, and bytes from channel to
+    channel.   pixels: address of the first pixel's first channel in the arena, and bytes from pixel to pixel.
+    """
+    facts, count = target_of(target.instance_class), int(channels.literal_value)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        source, plane_step, output, pixel_step = (
+            builder.extract_value(pair, place) for pair in args[2:] for place in (0, 1)
+        )
+        loaded = _loaded(builder, source, plane_step, count)
+        for pixel, values in enumerate(_transposed(builder, loaded)):
+            place = builder.add(output, times(builder, pixel_step, pixel))
+            store(builder, held_in_memory(builder, facts, values), place)
+        return context.get_dummy_value()
+
+    return types.void(target, channels, planes, pixels), generate
+
+
+@intrinsic(prefer_literal=True)
+def interleave_in(
+    typing_context: Any, target: Any, channels: Any, planes: Any, plane_step: Any, output: Any
+) -> Any:
+    """Write PIXELS pixels that have only these channels, `channels` (a literal), and so lie side by side."""
+    facts, count = target_of(target.instance_class), int(channels.literal_value)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        loaded = _loaded(builder, args[2], args[3], count)
+        for part in range(count):
+            values = _interleaved(builder, loaded, PIXELS * part)
+            place = after(builder, args[4], PIXELS * part * facts.value_bytes)
+            store(builder, held_in_memory(builder, facts, values), place)
+        return context.get_dummy_value()
+
+    return types.void(target, channels, *[types.int64] * 3), generate
+
+
+@intrinsic
+def copy_in(typing_context: Any, target: Any, source: Any, output: Any, count: Any) -> Any:
+    """Copy int8 side by side to activations side by side; addresses, and the number of values."""
+    facts = target_of(target.instance_class)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        _emit_copy(
+            builder, args[1:], (1, facts.value_bytes), lambda values: held_in_memory(builder, facts, values)
+        )
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def copy_out(typing_context: Any, target: Any, source: Any, output: Any, count: Any) -> Any:
+    """Copy activations side by side to int8 side by side; addresses, and the number of values."""
+    facts = target_of(target.instance_class)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        _emit_copy(builder, args[1:], (facts.value_bytes, 1), lambda values: _numbers(builder, facts, values))
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, types.int64, types.int64), generate
+
+
+def _emit_copy(builder: Builder, places: list[Value], sizes: tuple[int, int], change: Any) -> None:
+    """places: addresses of source and output, and the count.   sizes: bytes of a value in each."""
+    source, output, rest = places
+    for lanes in _COPIED_TOGETHER:
+        count = builder.udiv(rest, ir.Constant(I64, lanes))
+        with cgutils.for_range(builder, count) as part:
+            place = builder.add(source, times(builder, part.index, lanes * sizes[0]))
+            values = load(builder, place, vector(I8 if sizes[0] == 1 else I16, lanes))
+            store(builder, change(values), builder.add(output, times(builder, part.index, lanes * sizes[1])))
+        source = builder.add(source, times(builder, count, lanes * sizes[0]))
+        output = builder.add(output, times(builder, count, lanes * sizes[1]))
+        rest = builder.urem(rest, ir.Constant(I64, lanes))
+
+
+def _numbers(builder: Builder, target: Target, values: Value) -> Value:
+    """What memory holds as numbers; the reverse of `held_in_memory`."""
+    if target.value_bytes == 1:
+        return builder.sub(values, splat_constant(I8, target.marker.zero, values.type.count))
+    return builder.trunc(values, vector(I8, values.type.count))
+
+
+def _loaded(builder: Builder, planes: Value, plane_step: Value, channels: int) -> list[Value]:
+    """A vector of pixels for each channel."""
+    places = [builder.add(planes, times(builder, plane_step, channel)) for channel in range(channels)]
+    return [load(builder, place, vector(I8, PIXELS)) for place in places]
+
+
+def _interleaved(builder: Builder, planes: list[Value], first: int) -> Value:
+    """PIXELS values from value `first` on, when pixels lie side by side; one plane after the other is merged in."""
+    wanted = [divmod(place, len(planes)) for place in range(first, first + PIXELS)]  # pixel, channel
+    merged = planes[0]
+    for channel in range(1, len(planes)):
+        lanes = [
+            PIXELS + pixel if theirs == channel else place if channel > 1 else pixel
+            for place, (pixel, theirs) in enumerate(wanted)
+        ]
+        merged = builder.shuffle_vector(merged, planes[channel], ir.Constant(vector(I32, PIXELS), lanes))
+    return merged
+
+
+def _transposed(builder: Builder, planes: list[Value]) -> list[Value]:
+    """From a vector of pixels for each channel to a vector of channels for each pixel."""
+    if len(planes) == PIXELS:
+        return _transposed_square(builder, planes)
+    joined = _joined(builder, planes)
+    undefined = ir.Constant(joined.type, ir.Undefined)
+    pixels = []
+    for pixel in range(PIXELS):
+        places = [PIXELS * channel + pixel for channel in range(len(planes))]
+        pixels.append(
+            builder.shuffle_vector(joined, undefined, ir.Constant(vector(I32, len(planes)), places))
+        )
+    return pixels
+
+
+def _joined(builder: Builder, planes: list[Value]) -> Value:
+    """One vector, plane after plane."""
+    joined = planes[0]
+    for plane in planes[1:]:
+        lanes = joined.type.count
+        longer = _as_long(builder, plane, lanes)
+        order = ir.Constant(vector(I32, lanes + PIXELS), list(range(lanes + PIXELS)))
+        joined = builder.shuffle_vector(joined, longer, order)
+    return joined
+
+
+def _transposed_square(builder: Builder, planes: list[Value]) -> list[Value]:
+    """Interleaving vector i with vector i + 8, four times, brings byte c of vector p to byte p of vector c."""
+    low = [lane // 2 + PIXELS * (lane % 2) for lane in range(PIXELS)]
+    high = [place + PIXELS // 2 for place in low]
+    mixed = planes
+    for _ in range(4):
+        mixed = [
+            builder.shuffle_vector(mixed[at], mixed[at + PIXELS // 2], ir.Constant(vector(I32, PIXELS), half))
+            for at in range(PIXELS // 2)
+            for half in (low, high)
+        ]
+    return mixed
+
+
+def _as_long(builder: Builder, values: Value, lanes: int) -> Value:
+    """A vector made longer; what stands behind its values does not count."""
+    undefined = ir.Constant(values.type, ir.Undefined)
+    places = [min(lane, values.type.count) for lane in range(lanes)]
+    return builder.shuffle_vector(values, undefined, ir.Constant(vector(I32, lanes), places))

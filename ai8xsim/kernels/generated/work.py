@@ -1,0 +1,384 @@
+"""What each kind of step does: compiled functions over a range of its pixels, so that threads can share a step.
+
+`pixels` is (first, end), counted over all samples in the arena; `first_sample` is the one in the arena's first place.
+"""
+
+from typing import Any
+
+from ai8xsim.kernels.compiled import Array, compiled_part, inlined
+from ai8xsim.kernels.generated import depthwise
+from ai8xsim.kernels.generated.depthwise import multiply_channels
+from ai8xsim.kernels.generated.handles import address_of
+from ai8xsim.kernels.generated.microkernel import Job, multiply_block
+from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
+from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
+from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, interleave_in, take_in
+from ai8xsim.kernels.requantize import shift_left, shift_right
+
+Step = Any  # a row of the table of steps
+Range = tuple[int, int]
+
+BLOCK_OF_CHANNELS = depthwise.PIXELS
+WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
+CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
+START_BYTES = 4
+
+
+@inlined
+def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
+    """Do a step's work for a range of pixels; returns how many values saturated, where it counts them."""
+    if step.kind == Kind.MULTIPLY:
+        _multiply(run, step, pixels)
+    elif step.kind == Kind.MULTIPLY_CHANNELS:
+        _multiply_channels(run, step, pixels)
+    elif step.kind == Kind.REQUANTIZE:
+        return _requantize(run, step, pixels)
+    elif step.kind == Kind.COMBINE:
+        return _combine(run, step, pixels)
+    elif step.kind == Kind.MAXIMUM:
+        _maximum(run, step, pixels)
+    elif step.kind == Kind.AVERAGE:
+        _average(run, step, pixels)
+    elif step.kind == Kind.LOAD:
+        _load(run, step, pixels, first_sample)
+    elif step.kind == Kind.FILL:
+        _fill(run, step, pixels)
+    elif step.kind == Kind.ROLL:
+        _roll(run, step, pixels)
+    else:
+        _emit(run, step, pixels, first_sample)
+    return 0
+
+
+@compiled_part
+def _multiply(run: Run, step: Step, pixels: Range) -> None:
+    """Group by group of output channels, so that the weights of a group stay close while all pixels meet them."""
+    for group in range(_groups(run.target, step)):
+        first, vectors = _vectors(run.target, step, group)
+        job = _job(run, step, first)
+        pixel = pixels[0]
+        while pixel < pixels[1]:
+            block = _block(run.plan, step, vectors, pixels, pixel)
+            at_pixel = _at_pixel(run.plan, step, job, pixel)
+            if step.is_wide:
+                multiply_block(run.target, 1, block, at_pixel)
+            else:
+                multiply_block(run.target, 0, block, at_pixel)
+            pixel += _pixels_of(run.plan, block)
+
+
+@compiled_part
+def _multiply_channels(run: Run, step: Step, pixels: Range) -> None:
+    for vector in range(step.vectors):
+        job = _channel_job(run, step, vector)
+        for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
+            at_pixel = _at_pixel(run.plan, step, job, pixel)
+            if step.is_wide:
+                multiply_channels(run.target, 1, at_pixel)
+            else:
+                multiply_channels(run.target, 0, at_pixel)
+
+
+@compiled_part
+def _requantize(run: Run, step: Step, pixels: Range) -> int:
+    saturated = 0
+    for pixel in range(pixels[0], pixels[1]):
+        output, source = _output(run.plan, step, pixel), _input(run.plan, step, pixel, 1)
+        sums = run.arena.sums[source : source + step.channels]
+        values = run.arena.values[output : output + step.channels]
+        if step.shift > 0:
+            saturated += shift_right(sums, step.shift, step.activation, values)
+        else:
+            saturated += shift_left(sums, -step.shift, step.activation, values)
+        _offset(values, run.target.zero)
+    return saturated
+
+
+@compiled_part
+def _combine(run: Run, step: Step, pixels: Range) -> int:
+    saturated = 0
+    line = run.arena.line[: step.channels]
+    for pixel in range(pixels[0], pixels[1]):
+        for operand in range(step.tap_count):
+            source = _input(run.plan, step, pixel, 1 + operand) + run.plan.offsets[step.taps + operand]
+            _fold(
+                run.arena.values[source : source + step.channels],
+                run.target.zero,
+                step.operation,
+                operand,
+                line,
+            )
+        output = _output(run.plan, step, pixel)
+        values = run.arena.values[output : output + step.channels]
+        saturated += shift_left(line, 0, 0, values)
+        _offset(values, run.target.zero)
+    return saturated
+
+
+@compiled_part
+def _fold(values: Array, zero: int, operation: int, operand: int, line: Array) -> None:
+    """Fold an operand into the line; the first one stands."""
+    for i in range(len(line)):
+        value = values[i] - zero
+        if operand == 0:
+            line[i] = value
+        elif operation == 0:
+            line[i] += value
+        elif operation == 1:
+            line[i] -= value
+        elif operation == 2:
+            line[i] |= value
+        else:
+            line[i] ^= value
+
+
+@compiled_part
+def _maximum(run: Run, step: Step, pixels: Range) -> None:
+    take_maximum(run.target, _pool_job(run, step, pixels, 0))
+
+
+@compiled_part
+def _average(run: Run, step: Step, pixels: Range) -> None:
+    take_average(run.target, _pool_job(run, step, pixels, step.tap_count // 2 if step.operation else 0))
+
+
+@compiled_part
+def _pool_job(run: Run, step: Step, pixels: Range, half: int) -> PoolJob:
+    return PoolJob(
+        address_of(run.arena.values, step.source),
+        address_of(run.arena.values, step.output),
+        address_of(run.plan.offsets, step.pixels + 2 * pixels[0]),
+        pixels[1] - pixels[0],
+        address_of(run.plan.offsets, step.taps),
+        step.tap_count,
+        step.channels,
+        half,
+    )
+
+
+@compiled_part
+def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
+    """Bring rows of samples into the arena; a pixel of this step is a row."""
+    samples, size = run.samples, run.arena.values.itemsize
+    is_whole = samples.channel_step == 1 or step.channels == step.pixel_step == 1
+    for row in range(pixels[0], pixels[1]):
+        sample, row_of_sample = first_sample + row // step.pixel_count, row % step.pixel_count
+        source = samples.address + sample * samples.sample_step + row_of_sample * samples.row_step
+        output = address_of(run.arena.values, _output(run.plan, step, row))
+        if is_whole:
+            _load_pixels(run.target, step, samples, (source, output), size)
+        elif samples.column_step == 1 and step.row_pixels >= PIXELS:
+            _load_planes(run.target, step, samples.channel_step, (source, output), size)
+        else:
+            _load_values(run.target, step, samples, (source, output), size)
+
+
+@compiled_part
+def _load_pixels(target: Any, step: Step, samples: Samples, places: Range, size: int) -> None:
+    """Where the channels of each pixel lie side by side, or the pixels of the only channel."""
+    source, output = places
+    if step.channels == step.pixel_step == 1 and samples.column_step == 1:
+        copy_in(target, source, output, step.row_pixels)
+        return
+    for column in range(step.row_pixels):
+        place = output + column * step.pixel_step * size
+        copy_in(target, source + column * samples.column_step, place, step.channels)
+
+
+@compiled_part
+def _load_values(target: Any, step: Step, samples: Samples, places: Range, size: int) -> None:
+    source, output = places
+    for column in range(step.row_pixels):
+        for channel in range(step.channels):
+            at = source + column * samples.column_step + channel * samples.channel_step
+            copy_in(target, at, output + (column * step.pixel_step + channel) * size, 1)
+
+
+@compiled_part
+def _load_planes(target: Any, step: Step, plane_step: int, places: Range, size: int) -> None:
+    """Where each channel is a plane: by blocks of pixels, of which the last may take some pixels again."""
+    pixel_bytes = step.pixel_step * size
+    for block in range(0, step.row_pixels, PIXELS):
+        first = min(block, step.row_pixels - PIXELS)
+        source, output = places[0] + first, places[1] + first * pixel_bytes
+        if step.channels == step.pixel_step == 3:
+            interleave_in(target, 3, source, plane_step, output)
+        else:
+            _load_block(target, step.channels, (source, plane_step), (output, pixel_bytes), size)
+
+
+@compiled_part
+def _load_block(target: Any, channels: int, planes: Range, pixels: Range, size: int) -> None:
+    """planes: address of the first channel, bytes to the next.   pixels: likewise in the arena."""
+    plane_step, pixel_bytes, channel = planes[1], pixels[1], 0
+    while channel < channels:
+        source = (planes[0] + channel * plane_step, plane_step)
+        output = (pixels[0] + channel * size, pixel_bytes)
+        if channels - channel >= 16:
+            take_in(target, 16, source, output)
+            channel += 16
+        elif channels - channel >= 4:
+            take_in(target, 4, source, output)
+            channel += 4
+        else:
+            take_in(target, 1, source, output)
+            channel += 1
+
+
+@compiled_part
+def _fill(run: Run, step: Step, pixels: Range) -> None:
+    for pixel in range(pixels[0], pixels[1]):
+        output, length = _output(run.plan, step, pixel), run.plan.offsets[step.pixels + 2 * pixel + 1]
+        run.arena.values[output : output + length] = run.target.zero
+
+
+@compiled_part
+def _roll(run: Run, step: Step, pixels: Range) -> None:
+    """Move the values of a buffer to the front, and fill up with zeros."""
+    kept = step.channels - step.shift
+    for pixel in range(pixels[0], pixels[1]):
+        output = _output(run.plan, step, pixel)
+        values = run.arena.values[output : output + step.channels]
+        for i in range(kept):
+            values[i] = values[i + step.shift]
+        values[kept:] = run.target.zero
+
+
+@compiled_part
+def _emit(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
+    """Copy results to the run's outputs."""
+    base = step.output * run.samples.total + first_sample * step.size
+    for pixel in range(pixels[0], pixels[1]):
+        row = step.pixels + 2 * pixel
+        output, source = base + run.plan.offsets[row], step.source + run.plan.offsets[row + 1]
+        if step.is_wide:
+            for i in range(step.channels):
+                run.outputs.sums[output + i] = _wide(run.arena.sums[source + i], step.activation)
+        else:
+            place = run.outputs.activations + output
+            copy_out(run.target, address_of(run.arena.values, source), place, step.channels)
+
+
+@compiled_part
+def _wide(value: int, activation: int) -> int:
+    """A sum as it is, or saturated to 0..127 by an activation, as the loader computes a 32-bit layer."""
+    if activation == 0:
+        return value
+    return min(max(abs(value) if activation == 2 else value, 0), 127)
+
+
+@compiled_part
+def _offset(values: Array, zero: int) -> None:
+    """Bring numbers into the form in which memory holds them; a byte wraps round."""
+    for i in range(len(values)):
+        values[i] = values[i] + zero
+
+
+@inlined
+def _output(plan: Plan, step: Step, pixel: int) -> int:
+    place: int = step.output + plan.offsets[step.pixels + step.columns * pixel]
+    return place
+
+
+@inlined
+def _input(plan: Plan, step: Step, pixel: int, column: int) -> int:
+    place: int = step.source + plan.offsets[step.pixels + step.columns * pixel + column]
+    return place
+
+
+@compiled_part
+def _groups(target: Any, step: Step) -> int:
+    """Into how many groups of about equal size the vectors of output channels are divided."""
+    groups: int = (step.vectors + target.most_vectors - 1) // target.most_vectors
+    return groups
+
+
+@compiled_part
+def _vectors(target: Any, step: Step, group: int) -> Range:
+    """The first vector of a group, and how many vectors it has; see `packing.group_sizes`."""
+    groups = _groups(target, step)
+    size, larger = step.vectors // groups, step.vectors % groups
+    return group * size + min(group, larger), size + (1 if group < larger else 0)
+
+
+@inlined
+def _block(plan: Plan, step: Step, vectors: int, pixels: Range, pixel: int) -> int:
+    """The largest block that the remaining pixels fill; `targets.block_table` says where the blocks stand.
+
+    A block for a single pixel serves steps that have only one; elsewhere the last block may reach beyond the range,
+    and computes pixels of the next one, or the last pixel again.
+    """
+    block: int = plan.offsets[vectors]
+    end, rest = plan.offsets[vectors + 1], pixels[1] - pixel
+    while block < end - 1 and _pixels_of(plan, block) > rest:
+        block += 1
+    single = pixels[1] - pixels[0] == 1 and step.pixel_count == 1
+    return block - 1 if block == end - 1 and not single else block
+
+
+@inlined
+def _pixels_of(plan: Plan, block: int) -> int:
+    pixels: int = plan.offsets[plan.offsets[0] + block]
+    return pixels
+
+
+@compiled_part
+def _job(run: Run, step: Step, first: int) -> Job:
+    """The work of a group of vectors of output channels, from vector `first` on."""
+    plan, channel = run.plan, first * run.target.lanes
+    return Job(
+        address_of(run.arena.values, step.source),
+        _outputs(run, step, channel),
+        0,
+        address_of(plan.offsets, step.taps),
+        step.tap_count,
+        step.groups,
+        plan.weights + step.weights + channel * step.tap_count * step.groups * WEIGHT_BYTES,
+        plan.starts + START_BYTES * (step.starts + channel),
+        step.shift,
+        step.floor,
+        step.channels - channel,
+    )
+
+
+@compiled_part
+def _channel_job(run: Run, step: Step, vector: int) -> Job:
+    """The work of a vector of channels; its inputs as well as its outputs lie further on."""
+    plan, channel = run.plan, vector * run.target.lanes
+    return Job(
+        address_of(run.arena.values, step.source + channel),
+        _outputs(run, step, channel),
+        0,
+        address_of(plan.offsets, step.taps),
+        step.tap_count,
+        1,
+        plan.weights + step.weights + channel * step.tap_count * CHANNEL_WEIGHT_BYTES,
+        plan.starts + START_BYTES * (step.starts + channel),
+        step.shift,
+        step.floor,
+        step.channels - channel,
+    )
+
+
+@compiled_part
+def _outputs(run: Run, step: Step, channel: int) -> int:
+    if step.is_wide:
+        return address_of(run.arena.sums, step.output + channel)
+    return address_of(run.arena.values, step.output + channel)
+
+
+@inlined
+def _at_pixel(plan: Plan, step: Step, job: Job, pixel: int) -> Job:
+    return Job(
+        job.activations,
+        job.outputs,
+        address_of(plan.offsets, step.pixels + 2 * pixel),
+        job.taps,
+        job.tap_count,
+        job.groups,
+        job.weights,
+        job.starts,
+        job.shift,
+        job.floor,
+        job.width,
+    )
