@@ -80,10 +80,14 @@ class Session:
 
 
 def _threads(threads: int | None) -> int:
-    found = threads if threads is not None else int(os.environ.get(THREADS_VARIABLE) or 1)
-    if found < 1:
-        raise ValueError(f"threads is {found}; it must be 1 or more")
-    return found
+    if threads is None:
+        given = os.environ.get(THREADS_VARIABLE) or "1"
+        if not given.isdecimal() or int(given) < 1:
+            raise ValueError(f"{THREADS_VARIABLE} is {given!r}; it must be a number, 1 or more")
+        return int(given)
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; it must be 1 or more")
+    return threads
 
 
 def _output_indices(program: Program) -> tuple[int, ...]:

@@ -36,10 +36,14 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """A run on certain samples, ready to be timed. `choice` says which of several ways was the fastest."""
+    """A run on certain samples, ready to be timed.
+
+    choice: which of several ways was the fastest.   repeats: runs that a call of `run` makes.
+    """
 
     run: Callable[[], object]
     choice: str = ""
+    repeats: int = 1
 
 
 class Entrant(Protocol):
@@ -69,27 +73,22 @@ class Exact:
 
 @dataclass(frozen=True)
 class Plain:
-    """PyTorch, in the fastest of several ways."""
+    """PyTorch, in the fastest of several ways.
+
+    in_slices: as NumPy goes through large batches: tensors of more than 32 MB are mapped anew each time.
+    """
 
     networks: "Mapping[str, TorchNetwork]"
+    in_slices: bool
 
     def answer(self, samples: Samples, keep: Keep = "outputs") -> None:
         """Not asked."""
 
     def work(self, samples: Samples) -> Work:
-        """A run on samples that have their type and layout already. Raises UnfitError.
-
-        Large batches also go in slices, as NumPy's do: tensors of more than 32 MB are mapped anew each time. A slice
-        is enough to find the best layout or engine.
-        """
-        choice = self._choice(samples[:SLICE])
-        network = self.networks[choice]
-        if len(samples) <= SLICE:
-            return Work(network.work(samples), choice)
-        sliced = f"{choice}, {SLICE} at a time"
-        works = {choice: network.work(samples), sliced: network.work(samples, SLICE)}
-        best = fastest(works)
-        return Work(works[best], best)
+        """A run on samples that have their type and layout already. Raises UnfitError."""
+        part = samples[:SLICE] if self.in_slices else samples
+        choice = self._choice(part)
+        return Work(self.networks[choice].work(samples, len(part)), choice)
 
     def _choice(self, samples: Samples) -> str:
         from benchmarks.torch_networks import UnsupportedError
@@ -121,8 +120,10 @@ class Contestant:
 
 
 OURS = "ai8xsim"
+KERNELS = "ai8xsim's kernels alone"
 NUMPY = "numpy int64"
 FLOAT = "torch float32"
+SLICED = f"torch float32, {SLICE} samples at a time"
 QUANTIZED = "torch quantized"
 THREADS = (1, 2)
 
@@ -146,6 +147,12 @@ def _ours(threads: int, program: Program, target: str | None) -> Entrant:
     return Exact(simulator(program, target, threads))
 
 
+def _kernels(program: Program, target: str | None) -> Entrant:
+    from benchmarks.kernels import Kernels
+
+    return Kernels(program, target)
+
+
 def _numpy(program: Program, target: str | None) -> Entrant:
     try:
         return Exact(NumpyNetwork(program))
@@ -153,13 +160,14 @@ def _numpy(program: Program, target: str | None) -> Entrant:
         raise UnfitError(str(fault)) from None
 
 
-def _float(program: Program, target: str | None) -> Entrant:
+def _float(in_slices: bool, program: Program, target: str | None) -> Entrant:
     import torch
 
     from benchmarks.torch_networks import FloatOperators
 
     formats = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
-    return _plain(program, {name: FloatOperators(layout) for name, layout in formats.items()})
+    ways = {name: FloatOperators(layout) for name, layout in formats.items()}
+    return _plain(program, ways, in_slices=in_slices)
 
 
 def _quantized(program: Program, target: str | None) -> Entrant:
@@ -170,10 +178,10 @@ def _quantized(program: Program, target: str | None) -> Entrant:
     present = torch.backends.quantized.supported_engines
     engines = [engine for engine in ("onednn", "x86", "qnnpack") if engine in present]
     engines = [name for name in engines if name != "qnnpack"] or engines  # a mobile library: only where alone
-    return _plain(program, {name: QuantizedOperators(name) for name in engines})
+    return _plain(program, {name: QuantizedOperators(name) for name in engines}, in_slices=True)
 
 
-def _plain(program: Program, ways: "Mapping[str, Operators]") -> Entrant:
+def _plain(program: Program, ways: "Mapping[str, Operators]", *, in_slices: bool) -> Entrant:
     from benchmarks.torch_networks import TorchNetwork, UnsupportedError
 
     networks, faults = {}, []
@@ -184,17 +192,20 @@ def _plain(program: Program, ways: "Mapping[str, Operators]") -> Entrant:
             faults.append(str(fault))
     if not networks:
         raise UnfitError(faults[0] if faults else "this PyTorch has no quantized engine")
-    return Plain(networks)
+    return Plain(networks, in_slices)
 
 
 CONTESTANTS: Mapping[str, Contestant] = MappingProxyType(
     {
         OURS: Contestant(partial(_ours, 1)),
-        FLOAT: Contestant(_float),
+        KERNELS: Contestant(_kernels),
+        FLOAT: Contestant(partial(_float, False)),
+        SLICED: Contestant(partial(_float, True)),
         QUANTIZED: Contestant(_quantized),
         NUMPY: Contestant(_numpy),
         entry(OURS, 2): Contestant(partial(_ours, 2), 2),
-        entry(FLOAT, 2): Contestant(_float, 2),
+        entry(FLOAT, 2): Contestant(partial(_float, False), 2),
+        entry(SLICED, 2): Contestant(partial(_float, True), 2),
         entry(QUANTIZED, 2): Contestant(_quantized, 2),
     }
 )

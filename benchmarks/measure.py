@@ -26,6 +26,10 @@ class Run:
     processor: float
     wall: float
 
+    def part(self, of: int) -> "Run":
+        """One of several runs that were made together."""
+        return Run(self.processor / of, self.wall / of)
+
 
 @dataclass(frozen=True)
 class Timing:

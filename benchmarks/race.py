@@ -8,7 +8,7 @@ import numpy as np
 from ai8xsim import Trace
 from ai8xsim.engine.computed import Keep
 from benchmarks.cases import Case
-from benchmarks.contestants import CONTESTANTS, NUMPY, OURS, Entrant, UnfitError, Work, entry
+from benchmarks.contestants import CONTESTANTS, KERNELS, NUMPY, OURS, Entrant, UnfitError, Work, entry
 from benchmarks.measure import LEAST_ROUNDS, PAUSE_SECONDS, Run, Timing, interleaved, once
 from benchmarks.peak import Peak
 
@@ -55,6 +55,12 @@ class Row:
         if rival not in self.timings or ours not in self.timings:
             return None
         return self.timings[rival].median / self.timings[ours].median
+
+    def kernel_ratio(self, rival: str) -> float | None:
+        """How many times faster than the rival our kernels alone are; None where one is not there."""
+        if rival not in self.timings or KERNELS not in self.timings:
+            return None
+        return self.timings[rival].median / self.timings[KERNELS].median
 
     def scaling(self, threads: int) -> float | None:
         """How many times faster several threads are than one, by the clock on the wall."""
@@ -167,7 +173,8 @@ def _singles(case: Case, starters: Field) -> tuple[Field, dict[str, Run]]:
             absent[name] = str(fault)
             continue
         work.run()
-        runs[name] = min((once(work.run) for _ in range(LEAST_ROUNDS)), key=lambda run: run.wall)
+        every = (once(work.run).part(work.repeats) for _ in range(LEAST_ROUNDS))
+        runs[name] = min(every, key=lambda run: run.wall)
         entrants[name] = entrant
     return Field(entrants, absent), runs
 
@@ -182,4 +189,8 @@ def _timed(works: Mapping[str, Work], budget_seconds: float) -> dict[str, Timing
     order = sorted(works, key=lambda name: CONTESTANTS[name].threads)
     runs = {name: works[name].run for name in order}
     timings = interleaved(runs, budget_seconds, lambda name: CONTESTANTS[name].set_threads(), PAUSE_SECONDS)
-    return {name: replace(timing, on_wall=CONTESTANTS[name].threads > 1) for name, timing in timings.items()}
+    found = {}
+    for name, timing in timings.items():
+        single = tuple(run.part(works[name].repeats) for run in timing.runs)
+        found[name] = Timing(single, on_wall=CONTESTANTS[name].threads > 1)
+    return found

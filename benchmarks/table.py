@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contestants import FLOAT, NUMPY, OURS, QUANTIZED, THREADS, entry
+from benchmarks.contestants import FLOAT, KERNELS, NUMPY, OURS, QUANTIZED, SLICED, THREADS, entry
 from benchmarks.growth import Curve
 from benchmarks.machine import processor, telling_flags, versions
 from benchmarks.memory import Stream
@@ -18,14 +18,15 @@ from benchmarks.report import Result
 
 WIDTH = 120  # of a file or a pipe
 COLUMNS = (
-    *("MMAC", "batch", "thr", "ms", "GMAC/s", "% peak", "% bound"),
-    *("x f32", "x int8", "x numpy", "x 1 thr", "MB", "goal"),
+    *("MMAC", "batch", "thr", "ms", "GMAC/s", "% peak", "% bound", "k %", "k x f32"),
+    *("x f32", "x f32/16", "x int8", "x numpy", "x 1 thr", "MB", "goal"),
 )
 CAPTION = (
     "MMAC: of one sample, padding counted, stuffed zeros not; thr: threads; ms: ai8xsim's median, processor time for "
-    "one thread, wall time for two; bound: the peak, or reading all weights once; x: how many times faster ai8xsim is "
-    "than torch float32 (the better layout), torch quantized to 8 bits (the better engine), numpy int64, itself in one "
-    "thread; MB: what a run adds to memory; goal: the promised x numpy of one sample"
+    "one thread, wall time for two; bound: the peak, or reading all weights once; k: the kernels alone, of the bound "
+    "and against float32; x: how many times faster ai8xsim is than torch float32 (the better layout, the whole batch "
+    "and 16 samples at a time), torch quantized to 8 bits (the better engine), numpy int64, itself in one thread; MB: "
+    "what a run adds to memory; goal: the promised x numpy of one sample"
 )
 MILLION = 1e6
 
@@ -82,7 +83,10 @@ def _cells(row: Row, threads: int) -> Iterator[str]:
     yield f"{row.gmacs_per_second(ours):.1f}"
     yield _percent(row.share_of_peak(ours))
     yield _percent(row.share_of_bound(ours))
+    yield "" if threads > 1 or KERNELS not in row.timings else _percent(row.share_of_bound(KERNELS))
+    yield "" if threads > 1 else _times(row.kernel_ratio(FLOAT))
     yield _times(row.ratio(entry(FLOAT, threads)))
+    yield _times(row.ratio(entry(SLICED, threads)))
     yield _times(row.ratio(entry(QUANTIZED, threads)))
     yield _times(row.ratio(NUMPY)) if threads == 1 else ""
     yield _times(row.scaling(threads)) if threads > 1 else ""

@@ -226,6 +226,23 @@ def test_wrong_usage_exits_with_2(work: Path, words: tuple[object, ...], message
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("AI8XSIM_TARGET", "z80", "target 'z80' does not run here; choose one of "),
+        ("AI8XSIM_THREADS", "two", "AI8XSIM_THREADS is 'two'; it must be a number, 1 or more"),
+        ("AI8XSIM_THREADS", "0", "AI8XSIM_THREADS is '0'; it must be a number, 1 or more"),
+    ],
+)
+def test_an_environment_that_says_nonsense_is_wrong_usage(
+    variable: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    shown = ai8xsim("demo")
+    assert (shown.returncode, shown.stdout) == (USAGE, "")
+    assert message in shown.stderr
+
+
+@pytest.mark.parametrize(
     ("array", "code", "message"),
     [
         (np.zeros((1, 8, 8)), "sample-type", "numpy.save(path, array.astype(numpy.int64))"),

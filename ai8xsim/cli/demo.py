@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ai8xsim.cli.options import make_simulator
 from ai8xsim.cli.output import show_diagnostics
 
 if TYPE_CHECKING:
@@ -29,13 +30,12 @@ def demo(quiet: bool) -> int:
     """Simulate the bundled network on real images, and compare every layer with PyTorch."""
     from ai8xsim.compare import torch_trace
     from ai8xsim.report.terminal import print_demo, progress_bar
-    from ai8xsim.simulator import Simulator
 
     program, images, labels = _load(bundled_folder())
     if not quiet:
         show_diagnostics(program.diagnostics)
     with progress_bar("simulating", hidden=quiet) as progress:
-        ours = Simulator(program).run(images, progress=progress)
+        ours = make_simulator(program).run(images, progress=progress)
     theirs = torch_trace(program, images)
     if not quiet:
         print_demo(program, ours, theirs, labels)

@@ -10,7 +10,8 @@ import click
 from ai8xsim.device import DEVICES, Device
 
 if TYPE_CHECKING:
-    from ai8xsim.program import Options
+    from ai8xsim.program import Options, Program
+    from ai8xsim.simulator import Simulator
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,3 +86,13 @@ def loader_options(flags: dict[str, Any]) -> "Options":
     known = {entry.name: flags[entry.name] for entry in fields(Options)}
     width = known["output_width"]
     return Options(**known | {"output_width": int(width) if width else None})
+
+
+def make_simulator(program: "Program", threads: int | None = None) -> "Simulator":
+    """The simulator; an environment variable that says nonsense is wrong usage."""
+    from ai8xsim.simulator import Simulator
+
+    try:
+        return Simulator(program, threads=threads)
+    except ValueError as fault:
+        raise click.UsageError(str(fault)) from None

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ai8xsim.cli.options import FILE, LOADER_OPTIONS, OUTPUT_OPTIONS, loader_options, with_options
+from ai8xsim.cli.options import (
+    FILE,
+    LOADER_OPTIONS,
+    OUTPUT_OPTIONS,
+    loader_options,
+    make_simulator,
+    with_options,
+)
 from ai8xsim.cli.output import (
     diagnostic_record,
     print_json,
@@ -77,7 +84,7 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @click.option("--trace", "trace_file", type=FILE, help="Write every layer's output as .npz.")
 @click.option("--expect", type=FILE, help="Compare with an output (.npy) or a trace (.npz).")
 @click.option("--save-sample", type=FILE, help="Write the samples that were used as .npy.")
-@click.option("--threads", type=click.IntRange(1), help="Work on so many parts of a batch at a time.")
+@click.option("--threads", type=click.IntRange(1), help="Threads that share the work (or AI8XSIM_THREADS).")
 @with_options(*LOADER_OPTIONS, *OUTPUT_OPTIONS)
 def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
     """Run the network NETWORK with a quantized checkpoint, bit for bit as the chip does."""
@@ -191,9 +198,8 @@ def _run(loaded: Loaded, origin: Origin, flags: dict[str, Any]) -> "Trace":
     from ai8xsim.diagnostics import Span
     from ai8xsim.errors import InputError
     from ai8xsim.report.terminal import progress_bar
-    from ai8xsim.simulator import Simulator
 
-    simulator = Simulator(loaded.program, threads=flags["threads"])
+    simulator = make_simulator(loaded.program, flags["threads"])
     try:
         with progress_bar("simulating", hidden=flags["quiet"] or flags["as_json"]) as progress:
             return simulator.run(loaded.samples, progress=progress)

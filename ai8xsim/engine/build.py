@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,21 @@ CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
 # Rows that the last block of a step may take too many, and values that its last run may read too many.
 EXTRA_PIXELS, EXTRA_VALUES = 16, 256
 ALIGNMENT = 64
+# What a value of a step takes, and each pixel of any step, in multiplications of the same time (measured on Zen 5).
+EFFORT = MappingProxyType(
+    {
+        Kind.LOAD: 32,
+        Kind.FILL: 0,
+        Kind.MULTIPLY_CHANNELS: 16,
+        Kind.REQUANTIZE: 128,
+        Kind.MAXIMUM: 8,
+        Kind.AVERAGE: 32,
+        Kind.COMBINE: 100,
+        Kind.ROLL: 32,
+        Kind.EMIT: 16,
+    }
+)
+EFFORT_OF_A_PIXEL = 500
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,7 @@ class Builder:
         made = laid_out(self._next_region(), shape, pixel_step or self._pixel_step(shape[2]), border)
         if made.has_border:
             runs = np.array(made.border_runs(), np.int64)
-            self.add(Draft(Kind.FILL, made.region, (), runs, fields={"work": 8}))
+            self.add(Draft(Kind.FILL, made.region, (), runs))
         return made
 
     def region(self, size: int, *, is_sums: bool = False, is_kept: bool = False) -> Region:
@@ -109,6 +125,7 @@ class Builder:
             "columns": draft.pixels.shape[1],
             "tap_count": len(taps),
             "counter": -1,
+            "work": _work(draft, len(taps)),
             **tables.add(draft, taps),
             **draft.fields,
         }
@@ -164,6 +181,14 @@ def aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     copy = memory[start : start + size].view(values.dtype)
     copy[:] = values
     return copy
+
+
+def _work(draft: Draft, taps: int) -> int:
+    """What a pixel takes, in multiplications."""
+    values = draft.fields.get("channels", 0) * draft.fields.get("row_pixels", 1)
+    if draft.kind is Kind.MULTIPLY:
+        return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
+    return EFFORT_OF_A_PIXEL + EFFORT[draft.kind] * values * taps
 
 
 def _append(table: list[npt.NDArray[Any]], part: npt.NDArray[Any]) -> int:

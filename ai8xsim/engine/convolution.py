@@ -124,7 +124,6 @@ def _add_requantization(
         "shift": 7 - stage.shift,
         "activation": list(Activation).index(stage.activation),
         "counter": count,
-        "work": 8 * output.channels,
     }
     pixels = np.stack([output.pixels(), sums.pixels()], axis=1)
     builder.add(Draft(Kind.REQUANTIZE, output.region, (sums.region,), pixels, fields=fields))
@@ -187,7 +186,7 @@ class _Work:
             taps=_tap_offsets(self._x, geometry).reshape(-1),
             weights=packing.pack_channel_weights(self._builder.target, weight_ct),
             starts=starts,
-            fields=self._fields(output, stage) | {"work": 8 * weight.size},
+            fields=self._fields(output, stage),
         )
         self._builder.add(draft)
 
@@ -206,7 +205,7 @@ class _Work:
             taps=taps.offsets,
             weights=packing.pack_weights(target, taps.weight_otr, groups),
             starts=packing.in_lane_order(target, starts),
-            fields=self._fields(output, stage) | {"groups": groups, "work": int(taps.weight_otr.size)},
+            fields=self._fields(output, stage) | {"groups": groups},
         )
         self._builder.add(draft)
 

@@ -109,7 +109,7 @@ class _Lowering:
     def _empty_buffer(self, shape: Shape) -> Tensor:
         region = self._builder.region(_size(shape), is_kept=True)
         pixels = np.array([[0, _size(shape)]])
-        self._builder.add(Draft(Kind.FILL, region, (), pixels, fields={"work": shape.channels}))
+        self._builder.add(Draft(Kind.FILL, region, (), pixels))
         step = shape.channels
         return Tensor(region, shape.rows, shape.columns, step, 0, shape.columns * step, step)
 
@@ -123,7 +123,6 @@ class _Lowering:
             "channels": shape.channels,
             "row_pixels": row_pixels,
             "pixel_step": pixel_step,
-            "work": shape.channels * row_pixels,
         }
         pixels = np.stack([rows, np.zeros_like(rows)], axis=1)
         self._builder.add(Draft(Kind.LOAD, made.region, (), pixels, fields=fields))
@@ -276,7 +275,6 @@ class _Lowering:
         fields = {
             "channels": x.channels,
             "operation": int(pooling.rounding),
-            "work": 4 * x.channels * len(taps),
         }
         pixels = np.stack([made.pixels(), inputs], axis=1)
         self._builder.add(Draft(kind, made.region, (x.region,), pixels, taps, fields=fields))
@@ -294,7 +292,6 @@ class _Lowering:
             "channels": channels,
             "operation": list(OPERATIONS).index(layer.elementwise.operation),
             "counter": count,
-            "work": 8 * channels * len(operands),
         }
         sources = tuple(operand.region for operand in operands)
         self._builder.add(Draft(Kind.COMBINE, made.region, sources, pixels, fields=fields))
@@ -306,7 +303,7 @@ class _Lowering:
         return made
 
     def _copy(self, x: Tensor, inputs: Offsets, outputs: Offsets, made: Tensor) -> None:
-        fields = {"channels": x.channels, "work": 2 * x.channels}
+        fields = {"channels": x.channels}
         pixels = np.stack([outputs, inputs], axis=1)
         self._builder.add(Draft(Kind.MAXIMUM, made.region, (x.region,), pixels, fields=fields))
 
@@ -316,9 +313,7 @@ class _Lowering:
         """Data in another shape, value by value, from `elements` in the order channel, row, column."""
         made = self._builder.tensor(shape, border)
         pixels = np.stack([made.elements(), elements], axis=1)
-        self._builder.add(
-            Draft(Kind.MAXIMUM, made.region, (x.region,), pixels, fields={"channels": 1, "work": 4})
-        )
+        self._builder.add(Draft(Kind.MAXIMUM, made.region, (x.region,), pixels, fields={"channels": 1}))
         return made
 
     def _emit(self, layer: Layer, x: Tensor, first: int) -> None:
@@ -330,7 +325,6 @@ class _Lowering:
             "channels": channels,
             "size": _size(layer.output_shape),
             "output": first,
-            "work": 4 * channels,
         }
         pixels = np.stack([outputs - first, x.pixels(count=grid)], axis=1)
         self._builder.add(Draft(Kind.EMIT, None, (x.region,), pixels, fields=fields))
@@ -344,7 +338,6 @@ class _Lowering:
             "size": _size(shape),
             "output": first,
             "activation": list(Activation).index(layer.output_stage.activation),
-            "work": 4 * shape.channels,
         }
         table = np.stack([pixels * shape.channels, pixels * sums.step], axis=1)
         self._builder.add(Draft(Kind.EMIT, None, (sums.region,), table, fields=fields))
@@ -355,7 +348,6 @@ class _Lowering:
             fields = {
                 "channels": buffer.region.size,
                 "shift": min(update.shift * buffer.row_step, buffer.region.size),
-                "work": buffer.region.size,
             }
             self._builder.add(Draft(Kind.ROLL, buffer.region, (), np.zeros((1, 2), np.int64), fields=fields))
         if update.insert:
@@ -368,7 +360,7 @@ class _Lowering:
         places = np.arange(buffer.region.size - rows * buffer.row_step, buffer.region.size)
         inputs = np.broadcast_to(values.reshape(-1, buffer.row_step), (rows, buffer.row_step)).reshape(-1)
         pixels = np.stack([places, inputs], axis=1)
-        fields = {"channels": 1, "work": 4}
+        fields = {"channels": 1}
         self._builder.add(Draft(Kind.MAXIMUM, buffer.region, (x.region,), pixels, fields=fields))
 
 

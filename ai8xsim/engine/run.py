@@ -1,8 +1,5 @@
 """Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +8,7 @@ import numpy.typing as npt
 from ai8xsim.engine.build import aligned
 from ai8xsim.engine.computed import Computed, Int8, Keep, Progress
 from ai8xsim.engine.lower import Emitted, Lowered, lower
+from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
@@ -90,7 +88,7 @@ class Engine:
         self._lowered, self._target, self._threads = lowered, target, threads
         self._plan, self._work = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
-        self._workers = _Workers(threads - 1)
+        self._workers = Workers(threads - 1)
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
         self._steps_address = _address(self._plan.steps)
         self._tables = tuple(_address(table) for table in tables)
@@ -161,22 +159,26 @@ class Engine:
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
         shared = share._replace(counters=_address(counters))
-        helpers = self._workers.start(lambda: self._drive(call, arena, shared))
+
+        def help_out(_: object = counters) -> None:  # who comes late still reads the counters
+            self._drive(call, arena, shared)
+
+        self._workers.start(help_out)
         self._drive(call, arena, shared)
-        _finish(helpers, counters)
 
     def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
         shared = share._replace(counters=_address(counters))
 
-        def help_out() -> None:
+        def help_out(_: object = counters) -> None:
             own = self._take_arena()
             self._drive(call, own, shared)
             self._arenas.append(own)
 
         helpers = self._workers.start(help_out)
         self._drive(call, arena, shared)
-        _finish(helpers, counters)
+        for helper in helpers:
+            helper.join()
 
     def _counters(self, share: Share) -> npt.NDArray[np.int64]:
         turns = -(-(share.end - share.first) // share.places)
@@ -190,29 +192,6 @@ class Engine:
 
     def _results(self, call: Call) -> list[Computed]:
         return [_computed(entry, call) for entry in self._lowered.emitted]
-
-
-class _Workers:
-    """Threads that help; they start when they are first needed, and again in a process that was forked."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._process = 0
-        self._pool: ThreadPoolExecutor | None = None
-
-    def start(self, work: Callable[[], Any]) -> list[Future[Any]]:
-        """Let every thread do the work, once it is free."""
-        if self._pool is None or self._process != os.getpid():
-            self._pool, self._process = ThreadPoolExecutor(self._count), os.getpid()
-        return [self._pool.submit(work) for _ in range(self._count)]
-
-
-def _finish(helpers: list[Future[Any]], counters: npt.NDArray[np.int64]) -> None:
-    """Wait for those helpers that began; the others are called off, since all work is claimed, as `counters` know."""
-    for helper in helpers:
-        if not helper.cancel():
-            helper.result()
-    del counters
 
 
 def _address(array: npt.NDArray[Any]) -> int:

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from numba.core import caching as _caching
+from numba.core import runtime as _runtime
 
-caching: Any = _caching  # which has no types
+# Numba's types lack these.
+caching: Any = _caching
+runtime: Any = _runtime
 
 SOURCES = Path(__file__).parent
 
@@ -125,7 +128,10 @@ class _CacheFile(caching.IndexDataCacheFile):  # type: ignore[misc]
 
 
 class Cache(caching.FunctionCache):  # type: ignore[misc]
-    """Keeps what a function is compiled to."""
+    """Keeps what a function is compiled to.
+
+    To load it, Numba would first import all that it can compile, a quarter of a second; its run-time is enough.
+    """
 
     _impl_class = _Implementation
 
@@ -133,3 +139,8 @@ class Cache(caching.FunctionCache):  # type: ignore[misc]
         super().__init__(function)
         names = (self._cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp())
         self._cache_file = _CacheFile(*names)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        runtime.rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)

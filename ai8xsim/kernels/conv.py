@@ -16,6 +16,9 @@ from ai8xsim.kernels.geometry import ConvolutionGeometry, Pair
 
 IntegerArray = NDArray[Any]
 
+# Products that a sum of 32 bits surely holds, each 128 * 128 at most; the bias counts as one more.
+PRODUCTS_IN_32_BITS = 2**31 // (128 * 128) - 2
+
 # Vectors of pixels beat vectors of products where there are few products per output, few channels to turn into
 # planes, and rows that are not too short (measured on Zen 5).
 FEW_PRODUCTS, FEW_CHANNELS, ROW_OF_PIXELS = 128, 96, 8
@@ -29,6 +32,11 @@ class PackedWeight(NamedTuple):
     inputs: int
     outputs: int
     groups: int
+
+    @property
+    def products(self) -> int:
+        """Of an output."""
+        return self.inputs // self.groups * self.kernel_size[0] * self.kernel_size[1]
 
     @property
     def depthwise(self) -> bool:
@@ -106,7 +114,8 @@ def convolve(
     """Accumulators of a convolution: the sum of products at full resolution, plus 128 times the bias.
 
     x_nhwc: (samples, rows, columns, in), int8 or wide.   bias: one int8 per output, or None.
-    Returns (samples, rows, columns, out), in units of 2**-14: int32, for wide data int64.
+    Returns (samples, rows, columns, out), in units of 2**-14: int32; int64 for wide data, and where a sum may not
+    fit 32 bits.
     Raises ValueError for shapes that contradict each other.
     Source: README "Saturation and Clipping" (nothing saturates before the end).
 
@@ -119,6 +128,8 @@ def convolve(
     outputs = geometry.output_size(size)
     _expect(min(outputs) >= 1 and packed.inputs == x_nhwc.shape[3], x_nhwc.shape, geometry)
     _expect((packed.kernel_size, packed.groups) == (geometry.kernel_size, geometry.groups), geometry)
+    if packed.products > PRODUCTS_IN_32_BITS:
+        x_nhwc = x_nhwc.astype(np.int64)
     start = _start(bias, packed.outputs, x_nhwc.dtype)
     if size[0] > size[1] == geometry.kernel_size[1] == 1 and geometry.padding[1] == 0:
         # One-dimensional data is a column of pixels; lying down as a row it has its taps side by side.

@@ -137,8 +137,8 @@ def corpus() -> tuple[Case, ...]:
 
 
 @cache
-def rolling_windows() -> tuple[Case, ...]:
-    """The ways of a TCN through its window, which are drawn too seldom."""
+def written() -> tuple[Case, ...]:
+    """What is drawn too seldom: the ways of a TCN through its window, and three inputs joined along the pixels."""
     moved = """
     - {op: none, buffer_insert: 4}
     - {op: none, in_sequences: window, buffer_shift: 1}
@@ -154,7 +154,13 @@ def rolling_windows() -> tuple[Case, ...]:
         length: program_of(cleandoc(layers), input_shape=(2, length), buffers=WINDOW)
         for length, layers in ((4, moved), (1, repeated))
     }
-    return tuple(_case(WrittenNetwork(p, random_int8(5, 3, 2, length))) for length, p in programs.items())
+    windows = [WrittenNetwork(p, random_int8(5, 3, 2, length)) for length, p in programs.items()]
+    joined = """
+    - {op: none, max_pool: 2, pool_stride: 2}
+    - {op: none, in_sequences: [input, 0, input], in_dim: 36}
+    """
+    three_inputs = WrittenNetwork(program_of(cleandoc(joined)), random_int8(6, 3, 2, 4, 4))
+    return tuple(_case(network) for network in (*windows, three_inputs))
 
 
 def _case(network: DrawnNetwork | WrittenNetwork) -> Case:
@@ -225,7 +231,10 @@ def wanted_features() -> set[str]:
 
 def test_the_whole_language_is_drawn() -> None:
     met = Counter(
-        feature for case in corpus() for layer in case.network.program.layers for feature in features(layer)
+        feature
+        for case in (*corpus(), *written())
+        for layer in case.network.program.layers
+        for feature in features(layer)
     )
     assert {feature for feature in wanted_features() if not met[feature]} == set()
     programs = [case.network.program for case in corpus()]
@@ -458,13 +467,13 @@ def is_noticed(case: Case) -> bool:
 
 
 def test_without_a_fault_nothing_is_noticed() -> None:
-    assert not any(is_noticed(case) for case in (*rolling_windows(), *corpus()))
+    assert not any(is_noticed(case) for case in (*written(), *corpus()))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: Patch) -> None:
     FAULTS[fault](monkeypatch)
-    assert any(is_noticed(case) for case in (*rolling_windows(), *corpus()))
+    assert any(is_noticed(case) for case in (*written(), *corpus()))
 
 
 def _floor_forgotten(_: Any, stored: Any) -> Any:

@@ -44,10 +44,13 @@ def store(builder: Builder, value: Value, address: Value) -> None:
 
 
 def store_first(builder: Builder, values: Value, address: Value, count: Value) -> None:
-    """Put the first `count` bytes of a vector at an address; needs masked stores."""
+    """Put the first `count` bytes of a vector, at least one, at an address; needs masked stores."""
     lanes = values.type.count
-    place = ir.Constant(vector(I64, lanes), list(range(lanes)))
-    mask = builder.icmp_signed("<", place, splat(builder, count, lanes))
+    bits, length = ir.IntType(lanes), ir.Constant(I64, lanes)
+    kept = builder.select(builder.icmp_signed("<", count, length), count, length)
+    unused = builder.sub(length, kept)
+    unused = builder.trunc(unused, bits) if lanes < 64 else unused
+    mask = builder.bitcast(builder.lshr(ir.Constant(bits, -1), unused), vector(I1, lanes))
     pointer = builder.inttoptr(address, ir.PointerType(values.type))
     name = f"llvm.masked.store.v{lanes}i8.p0"
     kind = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, I32, mask.type])

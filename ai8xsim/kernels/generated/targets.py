@@ -121,7 +121,7 @@ def _blocks(*rows: tuple[int, tuple[int, ...]], chains: int) -> tuple[Block, ...
 
 
 # 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
-_WIDE = _blocks((1, (12, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)), chains=4)
+_WIDE = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)), chains=4)
 _NARROW = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)), chains=4)
 _PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)), chains=4)
 

@@ -52,19 +52,28 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
 
 @compiled_part
 def _multiply(run: Run, step: Step, pixels: Range) -> None:
-    """Group by group of output channels, so that the weights of a group stay close while all pixels meet them."""
+    """Group by group of output channels, so that the weights of a group stay close while all pixels meet them.
+
+    A group takes the largest blocks that the remaining pixels fill. A block for a single pixel serves steps that have
+    only one; elsewhere the last block may reach beyond the range, and computes pixels of the next one, or the last
+    pixel again.
+    """
+    offsets, is_wide = run.plan.offsets, step.is_wide
+    is_single = pixels[1] - pixels[0] == 1 and step.pixel_count == 1
     for group in range(_groups(run.target, step)):
         first, vectors = _vectors(run.target, step, group)
-        job = _job(run, step, first)
-        pixel = pixels[0]
+        job, pixel = _job(run, step, first), pixels[0]
+        sizes, block = offsets[0], offsets[vectors]
+        smallest = offsets[vectors + 1] - (1 if is_single else 2)
         while pixel < pixels[1]:
-            block = _block(run.plan, step, vectors, pixels, pixel)
-            at_pixel = _at_pixel(run.plan, step, job, pixel)
-            if step.is_wide:
+            while block < smallest and offsets[sizes + block] > pixels[1] - pixel:
+                block += 1
+            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
+            if is_wide:
                 multiply_block(run.target, 1, block, at_pixel)
             else:
                 multiply_block(run.target, 0, block, at_pixel)
-            pixel += _pixels_of(run.plan, block)
+            pixel += offsets[sizes + block]
 
 
 @compiled_part
@@ -72,7 +81,7 @@ def _multiply_channels(run: Run, step: Step, pixels: Range) -> None:
     for vector in range(step.vectors):
         job = _channel_job(run, step, vector)
         for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
-            at_pixel = _at_pixel(run.plan, step, job, pixel)
+            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel))
             if step.is_wide:
                 multiply_channels(run.target, 1, at_pixel)
             else:
@@ -301,27 +310,6 @@ def _vectors(target: Any, step: Step, group: int) -> Range:
     return group * size + min(group, larger), size + (1 if group < larger else 0)
 
 
-@inlined
-def _block(plan: Plan, step: Step, vectors: int, pixels: Range, pixel: int) -> int:
-    """The largest block that the remaining pixels fill; `targets.block_table` says where the blocks stand.
-
-    A block for a single pixel serves steps that have only one; elsewhere the last block may reach beyond the range,
-    and computes pixels of the next one, or the last pixel again.
-    """
-    block: int = plan.offsets[vectors]
-    end, rest = plan.offsets[vectors + 1], pixels[1] - pixel
-    while block < end - 1 and _pixels_of(plan, block) > rest:
-        block += 1
-    single = pixels[1] - pixels[0] == 1 and step.pixel_count == 1
-    return block - 1 if block == end - 1 and not single else block
-
-
-@inlined
-def _pixels_of(plan: Plan, block: int) -> int:
-    pixels: int = plan.offsets[plan.offsets[0] + block]
-    return pixels
-
-
 @compiled_part
 def _job(run: Run, step: Step, first: int) -> Job:
     """The work of a group of vectors of output channels, from vector `first` on."""
@@ -368,11 +356,11 @@ def _outputs(run: Run, step: Step, channel: int) -> int:
 
 
 @inlined
-def _at_pixel(plan: Plan, step: Step, job: Job, pixel: int) -> Job:
+def _at_pixel(job: Job, pixels: int) -> Job:
     return Job(
         job.activations,
         job.outputs,
-        address_of(plan.offsets, step.pixels + 2 * pixel),
+        pixels,
         job.taps,
         job.tap_count,
         job.groups,
