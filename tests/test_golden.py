@@ -1,6 +1,7 @@
 """Every golden case, layer by layer, and the logits that four boards printed."""
 
 import json
+import random
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,11 @@ from ai8xsim.cli.arrays import read_sample
 from ai8xsim.compare import torch_trace
 
 from .conftest import GOLDEN
+from .engine.targets import NAMES, OTHERS
 
 FOLDERS = ("networks", "layers", "random", "keys")
 CASES = [path.parent for folder in FOLDERS for path in sorted(GOLDEN.glob(f"{folder}/*/expected.json"))]
+A_TENTH = [CASES[place] for place in sorted(random.Random(0).sample(range(len(CASES)), len(CASES) // 10))]
 BOARDS = ("cats-vs-dogs", "cifar-10", "kws20_v3", "mnist")
 
 DILATED_POOL = "conv1d-max-pool-ignores-dilation"
@@ -76,17 +79,57 @@ def faces(trace: Trace) -> list[tuple[int, str, list[int], str]]:
     return [(layer.index, layer.operator, list(layer.shape), layer.digest) for layer in trace]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
-def test_every_layer_agrees(case: Path) -> None:
+def wanted_faces(case: Path) -> list[tuple[int, str, list[int], str]]:
     layers = expected(case)["layers"]
-    wanted = [(entry["layer"], entry["operator"], entry["shape"], entry["sha256"]) for entry in layers]
-    got = faces(trace_of(case))
+    return [(entry["layer"], entry["operator"], entry["shape"], entry["sha256"]) for entry in layers]
+
+
+def check_layers(case: Path, trace: Trace) -> None:
+    wanted, got = wanted_faces(case), faces(trace)
     assert len(got) == len(wanted)
     for position in compared(case):
         assert got[position] == wanted[position]
     stored = case / "expected.npy"
     if not exception(case) and stored.exists():
-        assert np.array_equal(trace_of(case).layers[-1].samples[0], np.load(stored).reshape(wanted[-1][2]))
+        assert np.array_equal(trace.layers[-1].samples[0], np.load(stored).reshape(wanted[-1][2]))
+
+
+def check_outputs(case: Path, trace: Trace) -> None:
+    """Where only outputs are kept, which other kernels may make."""
+    must_agree = [wanted_faces(case)[position] for position in compared(case)]
+    wanted = [face for face in must_agree if face[0] in trace.outputs]
+    indices = {face[0] for face in wanted}
+    assert [face for face in faces(trace) if face[0] in indices] == wanted
+    assert [layer.index for layer in trace] == [x.index for x in program_of(case).layers if x.is_output]
+
+
+def check_target(case: Path, target: str) -> None:
+    machine, sample = Simulator(program_of(case), target=target), np.load(case / "sample.npy")
+    check_layers(case, machine.run(sample))
+    check_outputs(case, machine.run(sample, keep="outputs"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_every_layer_agrees(case: Path) -> None:
+    check_layers(case, trace_of(case))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_the_outputs_agree_where_nothing_else_is_kept(case: Path) -> None:
+    check_outputs(case, Simulator(program_of(case)).run(np.load(case / "sample.npy"), keep="outputs"))
+
+
+@pytest.mark.parametrize("target", OTHERS)
+@pytest.mark.parametrize("case", A_TENTH, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_other_targets_agree_in_a_tenth_of_all_cases(case: Path, target: str) -> None:
+    check_target(case, target)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_all_targets_agree_in_all_cases(case: Path) -> None:
+    for target in NAMES:
+        check_target(case, target)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if exception(c)], ids=lambda case: case.name)

@@ -54,7 +54,7 @@ def store_first(builder: Builder, values: Value, address: Value, count: Value) -
     pointer = builder.inttoptr(address, ir.PointerType(values.type))
     name = f"llvm.masked.store.v{lanes}i8.p0"
     kind = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, I32, mask.type])
-    builder.call(_declared(builder, name, kind), [values, pointer, ir.Constant(I32, 1), mask])
+    builder.call(declared(builder, name, kind), [values, pointer, ir.Constant(I32, 1), mask])
 
 
 def multiply_add(builder: Builder, target: Target, sums: Value, x: Value, weights: Value) -> Value:
@@ -231,9 +231,10 @@ def _concatenated(builder: Builder, pair: list[Value]) -> Value:
 
 def _call(builder: Builder, name: str, result: Any, operands: list[Value]) -> Value:
     kind = ir.FunctionType(result, [operand.type for operand in operands])
-    return builder.call(_declared(builder, name, kind), operands)
+    return builder.call(declared(builder, name, kind), operands)
 
 
-def _declared(builder: Builder, name: str, kind: Any) -> Any:
+def declared(builder: Builder, name: str, kind: Any) -> Any:
+    """The function of LLVM that has this name."""
     known = builder.module.globals.get(name)
     return known or ir.Function(builder.module, kind, name)

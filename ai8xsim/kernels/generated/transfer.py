@@ -1,5 +1,6 @@
 """The generators of the ways in and out of the arena: samples in planes of channels, outputs in int8."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
@@ -15,6 +16,7 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     cgutils,
+    declared,
     held_in_memory,
     load,
     splat_constant,
@@ -24,30 +26,44 @@ from ai8xsim.kernels.generated.instructions import (
 )
 from ai8xsim.kernels.generated.targets import Target, target_of
 
-PIXELS = 16  # of a plane that are loaded at a time
+PIXELS = 16  # of a plane that are loaded at a time, or a multiple of it
 _COPIED_TOGETHER = (64, 16, 1)  # values
 
 
 @intrinsic(prefer_literal=True)
-def take_in(typing_context: Any, target: Any, channels: Any, planes: Any, pixels: Any) -> Any:
-    """Write PIXELS pixels of some channels, `channels` (a literal): 1, 2, 4 or 16.
+def take_in(typing_context: Any, target: Any, channels: Any, count: Any, planes: Any, pixels: Any) -> Any:
+    """Write `count` pixels of some channels; both are literals: 1, 4 or 16 channels; PIXELS or a multiple of it.
 
     planes: address of the first int8 of the first channel, whose pixels lie side by side, and bytes from channel to
     channel.   pixels: address of the first pixel's first channel in the arena, and bytes from pixel to pixel.
     """
-    facts, count = target_of(target.instance_class), int(channels.literal_value)
+    facts, lanes = target_of(target.instance_class), int(count.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         source, plane_step, output, pixel_step = (
-            builder.extract_value(pair, place) for pair in args[2:] for place in (0, 1)
+            builder.extract_value(pair, place) for pair in args[3:] for place in (0, 1)
         )
-        loaded = _loaded(builder, source, plane_step, count)
-        for pixel, values in enumerate(_transposed(builder, loaded)):
+        loaded = _loaded(builder, (source, plane_step), int(channels.literal_value), lanes)
+        for pixel, values in _transposed(builder, loaded):
             place = builder.add(output, times(builder, pixel_step, pixel))
             store(builder, held_in_memory(builder, facts, values), place)
         return context.get_dummy_value()
 
-    return types.void(target, channels, planes, pixels), generate
+    return types.void(target, channels, count, planes, pixels), generate
+
+
+@intrinsic
+def fetch_ahead(typing_context: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, which will be read soon."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        pointer = builder.inttoptr(args[0], ir.PointerType(I8))
+        hints = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, to be kept, data
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+        builder.call(declared(builder, "llvm.prefetch.p0", kind), [pointer, *hints])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic(prefer_literal=True)
@@ -58,7 +74,7 @@ def interleave_in(
     facts, count = target_of(target.instance_class), int(channels.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        loaded = _loaded(builder, args[2], args[3], count)
+        loaded = _loaded(builder, (args[2], args[3]), count, PIXELS)
         for part in range(count):
             values = _interleaved(builder, loaded, PIXELS * part)
             place = after(builder, args[4], PIXELS * part * facts.value_bytes)
@@ -115,10 +131,11 @@ def _numbers(builder: Builder, target: Target, values: Value) -> Value:
     return builder.trunc(values, vector(I8, values.type.count))
 
 
-def _loaded(builder: Builder, planes: Value, plane_step: Value, channels: int) -> list[Value]:
-    """A vector of pixels for each channel."""
-    places = [builder.add(planes, times(builder, plane_step, channel)) for channel in range(channels)]
-    return [load(builder, place, vector(I8, PIXELS)) for place in places]
+def _loaded(builder: Builder, planes: tuple[Value, Value], channels: int, pixels: int) -> list[Value]:
+    """A vector of pixels for each channel; `planes`: address of the first one, bytes to the next."""
+    first, step = planes
+    places = [builder.add(first, times(builder, step, channel)) for channel in range(channels)]
+    return [load(builder, place, vector(I8, pixels)) for place in places]
 
 
 def _interleaved(builder: Builder, planes: list[Value], first: int) -> Value:
@@ -134,48 +151,51 @@ def _interleaved(builder: Builder, planes: list[Value], first: int) -> Value:
     return merged
 
 
-def _transposed(builder: Builder, planes: list[Value]) -> list[Value]:
-    """From a vector of pixels for each channel to a vector of channels for each pixel."""
-    if len(planes) == PIXELS:
-        return _transposed_square(builder, planes)
-    joined = _joined(builder, planes)
-    undefined = ir.Constant(joined.type, ir.Undefined)
-    pixels = []
-    for pixel in range(PIXELS):
-        places = [PIXELS * channel + pixel for channel in range(len(planes))]
-        pixels.append(
-            builder.shuffle_vector(joined, undefined, ir.Constant(vector(I32, len(planes)), places))
-        )
-    return pixels
+def _transposed(builder: Builder, planes: list[Value]) -> Iterator[tuple[int, Value]]:
+    """From a vector of pixels for each channel to each pixel and the vector of its channels."""
+    count = planes[0].type.count
+    if len(planes) < PIXELS:
+        joined = _joined(builder, planes)
+        for pixel in range(count):
+            places = [count * channel + pixel for channel in range(len(planes))]
+            yield pixel, _picked(builder, joined, places)
+        return
+    for place, values in enumerate(_transposed_squares(builder, planes)):
+        for first in range(0, count, PIXELS):
+            yield first + place, _picked(builder, values, list(range(first, first + PIXELS)))
+
+
+def _transposed_squares(builder: Builder, planes: list[Value]) -> list[Value]:
+    """Interleaving vector i with vector i + 8, four times, brings byte c of vector p to byte p of vector c.
+
+    Longer vectors are interleaved in parts of 16 bytes, each of which becomes a square of its own.
+    """
+    count, half = planes[0].type.count, PIXELS // 2
+    within = [lane // 2 + count * (lane % 2) for lane in range(PIXELS)]
+    low = [part + place for part in range(0, count, PIXELS) for place in within]
+    high = [place + half for place in low]
+    mixed = planes
+    for _ in range(4):
+        mixed = [
+            builder.shuffle_vector(mixed[at], mixed[at + half], ir.Constant(vector(I32, count), places))
+            for at in range(half)
+            for places in (low, high)
+        ]
+    return mixed
 
 
 def _joined(builder: Builder, planes: list[Value]) -> Value:
     """One vector, plane after plane."""
     joined = planes[0]
     for plane in planes[1:]:
-        lanes = joined.type.count
-        longer = _as_long(builder, plane, lanes)
-        order = ir.Constant(vector(I32, lanes + PIXELS), list(range(lanes + PIXELS)))
+        lanes, more = joined.type.count, plane.type.count
+        longer = _picked(builder, plane, [min(lane, more) for lane in range(lanes)])
+        order = ir.Constant(vector(I32, lanes + more), list(range(lanes + more)))
         joined = builder.shuffle_vector(joined, longer, order)
     return joined
 
 
-def _transposed_square(builder: Builder, planes: list[Value]) -> list[Value]:
-    """Interleaving vector i with vector i + 8, four times, brings byte c of vector p to byte p of vector c."""
-    low = [lane // 2 + PIXELS * (lane % 2) for lane in range(PIXELS)]
-    high = [place + PIXELS // 2 for place in low]
-    mixed = planes
-    for _ in range(4):
-        mixed = [
-            builder.shuffle_vector(mixed[at], mixed[at + PIXELS // 2], ir.Constant(vector(I32, PIXELS), half))
-            for at in range(PIXELS // 2)
-            for half in (low, high)
-        ]
-    return mixed
-
-
-def _as_long(builder: Builder, values: Value, lanes: int) -> Value:
-    """A vector made longer; what stands behind its values does not count."""
+def _picked(builder: Builder, values: Value, places: list[int]) -> Value:
+    """The values at these places; what stands at a place behind the last value does not count."""
     undefined = ir.Constant(values.type, ir.Undefined)
-    places = [min(lane, values.type.count) for lane in range(lanes)]
-    return builder.shuffle_vector(values, undefined, ir.Constant(vector(I32, lanes), places))
+    return builder.shuffle_vector(values, undefined, ir.Constant(vector(I32, len(places)), places))

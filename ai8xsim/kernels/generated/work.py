@@ -12,7 +12,7 @@ from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
-from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, interleave_in, take_in
+from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, fetch_ahead, interleave_in, take_in
 from ai8xsim.kernels.requantize import shift_left, shift_right
 
 Step = Any  # a row of the table of steps
@@ -22,6 +22,7 @@ BLOCK_OF_CHANNELS = depthwise.PIXELS
 WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
 CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
 START_BYTES = 4
+CACHE_LINE = 64
 
 
 @inlined
@@ -170,16 +171,28 @@ def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
     """Bring rows of samples into the arena; a pixel of this step is a row."""
     samples, size = run.samples, run.arena.values.itemsize
     is_whole = samples.channel_step == 1 or step.channels == step.pixel_step == 1
+    together = max(1, (pixels[1] - pixels[0]) // step.pixel_count)
     for row in range(pixels[0], pixels[1]):
         sample, row_of_sample = first_sample + row // step.pixel_count, row % step.pixel_count
         source = samples.address + sample * samples.sample_step + row_of_sample * samples.row_step
         output = address_of(run.arena.values, _output(run.plan, step, row))
+        if sample + together < samples.total:
+            _fetch_row(step, samples, source + together * samples.sample_step)
         if is_whole:
             _load_pixels(run.target, step, samples, (source, output), size)
         elif samples.column_step == 1 and step.row_pixels >= PIXELS:
             _load_planes(run.target, step, samples.channel_step, (source, output), size)
         else:
             _load_values(run.target, step, samples, (source, output), size)
+
+
+@compiled_part
+def _fetch_row(step: Step, samples: Samples, source: int) -> None:
+    """Ask for the row of a sample that comes next, so that it is here when its turn comes."""
+    for channel in range(step.channels):
+        first = source + channel * samples.channel_step
+        for byte in range(0, step.row_pixels * samples.column_step, CACHE_LINE):
+            fetch_ahead(first + byte)
 
 
 @compiled_part
@@ -207,30 +220,68 @@ def _load_values(target: Any, step: Step, samples: Samples, places: Range, size:
 def _load_planes(target: Any, step: Step, plane_step: int, places: Range, size: int) -> None:
     """Where each channel is a plane: by blocks of pixels, of which the last may take some pixels again."""
     pixel_bytes = step.pixel_step * size
-    for block in range(0, step.row_pixels, PIXELS):
-        first = min(block, step.row_pixels - PIXELS)
+    block = _pixels_together(step)
+    for start in range(0, step.row_pixels, block):
+        first = min(start, step.row_pixels - block)
         source, output = places[0] + first, places[1] + first * pixel_bytes
         if step.channels == step.pixel_step == 3:
             interleave_in(target, 3, source, plane_step, output)
         else:
-            _load_block(target, step.channels, (source, plane_step), (output, pixel_bytes), size)
+            _load_block(target, (step.channels, block), (source, plane_step), (output, pixel_bytes), size)
+
+
+@inlined
+def _pixels_together(step: Step) -> int:
+    """Of a block: the most that a row has, where there are enough channels to make it worth while."""
+    if step.channels < 16:
+        return PIXELS
+    return (
+        4 * PIXELS
+        if step.row_pixels >= 4 * PIXELS
+        else 2 * PIXELS
+        if step.row_pixels >= 2 * PIXELS
+        else PIXELS
+    )
 
 
 @compiled_part
-def _load_block(target: Any, channels: int, planes: Range, pixels: Range, size: int) -> None:
-    """planes: address of the first channel, bytes to the next.   pixels: likewise in the arena."""
+def _load_block(target: Any, shape: Range, planes: Range, pixels: Range, size: int) -> None:
+    """shape: channels, pixels.   planes: address of the first channel, bytes to the next.   pixels: likewise."""
+    channels, count = shape
     plane_step, pixel_bytes, channel = planes[1], pixels[1], 0
-    while channel < channels:
+    while channels - channel >= 16:
         source = (planes[0] + channel * plane_step, plane_step)
         output = (pixels[0] + channel * size, pixel_bytes)
-        if channels - channel >= 16:
-            take_in(target, 16, source, output)
-            channel += 16
-        elif channels - channel >= 4:
-            take_in(target, 4, source, output)
+        if count == 4 * PIXELS:
+            take_in(target, 16, 64, source, output)
+        elif count == 2 * PIXELS:
+            take_in(target, 16, 32, source, output)
+        else:
+            take_in(target, 16, 16, source, output)
+        channel += 16
+    for first in range(0, count, PIXELS):
+        rest = (planes[0] + channel * plane_step + first, plane_step)
+        _load_rest(
+            target,
+            channels - channel,
+            rest,
+            (pixels[0] + channel * size + first * pixel_bytes, pixel_bytes),
+            size,
+        )
+
+
+@compiled_part
+def _load_rest(target: Any, channels: int, planes: Range, pixels: Range, size: int) -> None:
+    """The channels of PIXELS pixels that are too few for a large block."""
+    channel = 0
+    while channel < channels:
+        source = (planes[0] + channel * planes[1], planes[1])
+        output = (pixels[0] + channel * size, pixels[1])
+        if channels - channel >= 4:
+            take_in(target, 4, 16, source, output)
             channel += 4
         else:
-            take_in(target, 1, source, output)
+            take_in(target, 1, 16, source, output)
             channel += 1
 
 

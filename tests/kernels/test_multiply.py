@@ -1,0 +1,248 @@
+"""The micro-kernels of convolution, block by block, against NumPy: every target that runs here."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ai8xsim.kernels.generated import depthwise, packing
+from ai8xsim.kernels.generated.depthwise import multiply_channels
+from ai8xsim.kernels.generated.instructions import channel_order
+from ai8xsim.kernels.generated.microkernel import Job, multiply_block
+from ai8xsim.kernels.generated.targets import TARGETS, Target, available_targets
+from tests.kernels.cases import Array, seeds, values
+from tests.kernels.generated import (
+    OUTSIDE,
+    address_of,
+    changed_only,
+    compiled,
+    held,
+    memory,
+    numbers,
+    on_every_target,
+    scaled_half_up,
+)
+
+BLOCKS = [(target, number) for target in available_targets() for number in range(len(target.blocks))]
+REACH = 200  # values between the first and the last tap, and between pixels, at most
+
+drawn = settings(
+    derandomize=True, deadline=None, database=None, max_examples=40, suppress_health_check=list(HealthCheck)
+)
+
+
+@compiled
+def block_of_activations(target: Any, block: int, job: Job) -> None:
+    multiply_block(target, 0, block, job)
+
+
+@compiled
+def block_of_sums(target: Any, block: int, job: Job) -> None:
+    multiply_block(target, 1, block, job)
+
+
+@compiled
+def channels_of_activations(target: Any, job: Job) -> None:
+    multiply_channels(target, 0, job)
+
+
+@compiled
+def channels_of_sums(target: Any, job: Job) -> None:
+    multiply_channels(target, 1, job)
+
+
+class Case(NamedTuple):
+    """A block's work, as it is drawn; `lanes_off`: how many lanes of the last vector have no channel."""
+
+    seed: int
+    taps: int
+    run: int
+    lanes_off: int
+    shift: int | None  # None: sums are stored
+    floor: int
+    has_bias: bool
+
+
+@st.composite
+def works(draw: st.DrawFn) -> Case:
+    return Case(
+        seed=draw(seeds),
+        taps=draw(st.sampled_from([0, 1, 1, 2, 3, 5, 9])),
+        run=draw(st.one_of(st.integers(1, 20), st.sampled_from([48, 64, 144]))),
+        lanes_off=draw(st.one_of(st.just(0), st.integers(0, 15))),
+        shift=draw(st.one_of(st.none(), st.integers(0, 22))),
+        floor=draw(st.sampled_from([-128, 0])),
+        has_bias=draw(st.booleans()),
+    )
+
+
+class Work:
+    """A drawn case over memory of its own, and what NumPy makes of it."""
+
+    def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
+        self.target, self.case, self.width = target, case, width
+        self.random = np.random.default_rng(case.seed)
+        self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
+        self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
+        self.bias = values(case.seed + 1, (width,)) if case.has_bias else None
+        self.vectors = packing.vectors_of(target, width)
+        self.step = self.vectors * target.lanes
+        self.outputs = self._memory_of_outputs(pixels)
+        self.pixels = np.stack([self._output_offsets(pixels), self._input_offsets(pixels)], 1)
+
+    def _memory_of_outputs(self, pixels: int) -> Array:
+        values = self.random.integers(-128, 128, (pixels + 2) * (self.step + 3) + 2 * OUTSIDE)
+        return values.astype(np.int32) if self.case.shift is None else held(self.target, values)
+
+    def _output_offsets(self, pixels: int) -> Array:
+        """Distinct ones, in any order, with gaps of any length between what may be written."""
+        gaps = self.random.integers(0, 3, pixels) + self.step
+        return self.random.permutation(np.cumsum(gaps)).astype(np.int32)
+
+    def _input_offsets(self, pixels: int) -> Array:
+        return self.random.integers(0, REACH, pixels).astype(np.int32)
+
+    def job(self, groups: int, weights: Array, starts: Array) -> Job:
+        return Job(
+            activations=self.inputs.address,
+            outputs=address_of(self.outputs, OUTSIDE),
+            pixels=address_of(self.pixels),
+            taps=address_of(self.taps),
+            tap_count=self.case.taps,
+            groups=groups,
+            weights=address_of(weights),
+            starts=address_of(starts),
+            shift=self.case.shift or 0,
+            floor=self.target.marker.zero + self.case.floor,
+            width=self.width,
+        )
+
+    def starts(self, weight_ok: Array) -> Array:
+        return packing.starts(self.target, weight_ok, self.bias, self.case.shift)
+
+    def wanted(self, sums: Array) -> Array:
+        """From sums of products (pixels, width)."""
+        biased = sums + (0 if self.bias is None else 128 * self.bias.astype(np.int64))
+        if self.case.shift is None:
+            return np.asarray(biased)
+        return np.asarray(scaled_half_up(biased, self.case.shift).clip(self.case.floor, 127))
+
+    def gathered(self, run: int) -> Array:
+        """The numbers that each pixel's taps meet: (pixels, taps, run)."""
+        first = self.inputs.first + self.pixels[:, 1, None, None] + self.taps[: self.case.taps, None]
+        return self.inputs.numbers[first + np.arange(run)].astype(np.int64)
+
+    def check(self, before: Array, sums: Array) -> None:
+        """What was written is what is wanted, and nothing else was written."""
+        first = OUTSIDE + self.pixels[:, 0]
+        stored = self.outputs[first[:, None] + np.arange(self.width)]
+        got = stored if self.case.shift is None else numbers(self.target, stored)
+        assert np.array_equal(got, self.wanted(sums))
+        may = first[:, None] + np.arange(self._may_write())
+        assert changed_only(before, self.outputs, may)
+
+    def _may_write(self) -> int:
+        if self.case.shift is None:
+            return self.step
+        return self.width if self.target.masked_stores else self.target.channel_step(self.width)
+
+
+@pytest.mark.parametrize(
+    ("target", "number"),
+    BLOCKS,
+    ids=[
+        f"{target.name}-{target.blocks[number].pixels}x{target.blocks[number].vectors}"
+        for target, number in BLOCKS
+    ],
+)
+@given(case=works())
+@drawn
+def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -> None:
+    block = target.blocks[number]
+    width = block.vectors * target.lanes - case.lanes_off % target.lanes
+    work = Work(target, case, block.pixels, width)
+    weight_otr = values(case.seed + 2, (width, case.taps, case.run))
+    groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
+    weights = packing.pack_weights(target, weight_otr, groups)
+    starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
+    before = work.outputs.copy()
+    kernel = block_of_sums if case.shift is None else block_of_activations
+    kernel(target.marker, number, work.job(groups, weights, starts))
+    work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
+
+
+@on_every_target
+@given(case=works())
+@settings(drawn, max_examples=150)
+def test_a_block_of_channels_sums_what_numpy_sums(target: Target, case: Case) -> None:
+    """Depthwise: channel c of a pixel meets the weights of output c alone."""
+    width = target.lanes - case.lanes_off % target.lanes
+    work = Work(target, case, depthwise.PIXELS, width)
+    weight_ct = values(case.seed + 2, (width, case.taps))
+    weights, starts = packing.pack_channel_weights(target, weight_ct), work.starts(weight_ct)
+    before = work.outputs.copy()
+    kernel = channels_of_sums if case.shift is None else channels_of_activations
+    kernel(target.marker, work.job(1, weights, starts))
+    work.check(before, np.einsum("ptc,ct->pc", work.gathered(width), weight_ct.astype(np.int64)))
+
+
+@on_every_target
+def test_the_largest_sums_of_unsigned_activations_are_exact(target: Target) -> None:
+    """18432 products of 255 and 128, as memory holds 127, and of 0, as it holds -128; each block alone."""
+    taps, run = 9, 2048
+    for number, block in enumerate(target.blocks):
+        width = block.vectors * target.lanes
+        for activation, weight in [(127, -128), (127, 127), (-128, -128), (-128, 127)]:
+            case = Case(0, taps, run, 0, None, -128, False)
+            work = Work(target, case, block.pixels, width)
+            data = np.full(2 * OUTSIDE + 4 * REACH + taps * run, activation, np.int8)
+            work.inputs = memory(target, data, OUTSIDE + REACH)
+            weight_otr = np.full((width, taps, run), weight, np.int8)
+            weights = packing.pack_weights(target, weight_otr, run // target.products)
+            starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
+            block_of_sums(target.marker, number, work.job(run // target.products, weights, starts))
+            stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(width)]
+            assert (stored == activation * weight * taps * run).all()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_channels_are_dealt_out_to_lanes_once_each(target: Target) -> None:
+    for vectors in range(1, 9):
+        order = channel_order(target, vectors)
+        assert sorted(order) == list(range(vectors * target.lanes))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_groups_of_vectors_are_even_and_fill_blocks(target: Target) -> None:
+    for vectors in range(1, 70):
+        sizes = packing.group_sizes(target, vectors)
+        assert sum(sizes) == vectors
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= target.vectors
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("outputs", [1, 5, 17, 64, 65, 100, 129])
+def test_every_weight_is_packed_once(target: Target, outputs: int) -> None:
+    """Sorted, what is packed is what was given, and zeros."""
+    taps, run = 2, 7
+    weight_otr = values(outputs, (outputs, taps, run))
+    groups = packing.inputs_together(target, run, single_pixel=False)
+    number = np.int8 if target.products == 4 else np.int16
+    packed = packing.pack_weights(target, weight_otr, groups).view(number)
+    full = packing.vectors_of(target, outputs) * target.lanes * taps * groups * target.products
+    assert packed.size == full
+    zeros = np.zeros(full - weight_otr.size, np.int64)
+    assert np.array_equal(np.sort(packed), np.sort(np.concatenate([weight_otr.ravel(), zeros])))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 64, 65])
+def test_a_pixel_has_room_for_what_a_kernel_writes(target: Target, count: int) -> None:
+    step = target.channel_step(count)
+    assert step >= count
+    assert step % target.products == 0
+    if not target.masked_stores:
+        assert step == packing.vectors_of(target, count) * target.lanes

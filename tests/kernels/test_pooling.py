@@ -1,0 +1,143 @@
+"""The generated pooling kernels against NumPy: every target that runs here."""
+
+from math import isqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ai8xsim.kernels import reference
+from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
+from ai8xsim.kernels.generated.targets import Target
+from tests.kernels.cases import Array, seeds, values
+from tests.kernels.generated import (
+    OUTSIDE,
+    address_of,
+    changed_only,
+    compiled,
+    held,
+    memory,
+    numbers,
+    on_every_target,
+)
+
+MOST_TAPS = 256  # 16 x 16
+
+drawn = settings(
+    derandomize=True, deadline=None, database=None, max_examples=200, suppress_health_check=list(HealthCheck)
+)
+
+
+@compiled
+def maximum(target: Any, job: PoolJob) -> None:
+    take_maximum(target, job)
+
+
+@compiled
+def average(target: Any, job: PoolJob) -> None:
+    take_average(target, job)
+
+
+class Case(NamedTuple):
+    seed: int
+    kind: str  # "max", "average", "rounded"
+    channels: int
+    pixels: int
+    taps: int
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> Case:
+    return Case(
+        seed=draw(seeds),
+        kind=draw(st.sampled_from(["max", "average", "rounded"])),
+        channels=draw(st.one_of(st.integers(1, 20), st.integers(1, 140))),
+        pixels=draw(st.integers(1, 7)),
+        taps=draw(st.one_of(st.integers(1, 9), st.integers(1, MOST_TAPS))),
+    )
+
+
+def averages(sums: Array, count: int, rounds: bool) -> Array:
+    """The magnitude, truncated or rounded half up, with its sign."""
+    raised = 2 * abs(sums) + (count if rounds else 0)
+    return np.asarray(np.sign(sums) * (raised // (2 * count)))
+
+
+@on_every_target
+@given(case=pools())
+@drawn
+def test_pooling_is_what_numpy_pools(target: Target, case: Case) -> None:
+    random = np.random.default_rng(case.seed)
+    inputs = memory(target, values(case.seed, (1000,)))
+    taps = random.integers(-100, 100, case.taps).astype(np.int32)
+    gaps = case.channels + random.integers(0, 3, case.pixels)
+    offsets = np.stack([random.permutation(np.cumsum(gaps)), random.integers(0, 100, case.pixels)], 1)
+    pixels = np.ascontiguousarray(offsets, np.int32)
+    outputs = held(target, values(case.seed + 1, (int(gaps.sum()) + case.channels + 2 * OUTSIDE,)))
+    before = outputs.copy()
+    job = PoolJob(
+        values=inputs.address,
+        outputs=address_of(outputs, OUTSIDE),
+        pixels=address_of(pixels),
+        pixel_count=case.pixels,
+        taps=address_of(taps),
+        tap_count=case.taps,
+        channels=case.channels,
+        half=case.taps // 2 if case.kind == "rounded" else 0,
+    )
+    (maximum if case.kind == "max" else average)(target.marker, job)
+    places = inputs.first + offsets[:, 1, None, None] + taps[:, None] + np.arange(case.channels)
+    windows = inputs.numbers[places].astype(np.int64)
+    pooled = windows.max(1) if case.kind == "max" else None
+    if pooled is None:
+        pooled = averages(windows.sum(1), case.taps, case.kind == "rounded")
+    written = OUTSIDE + offsets[:, 0, None] + np.arange(case.channels)
+    assert np.array_equal(numbers(target, outputs[written]), pooled)
+    assert changed_only(before, outputs, written)
+
+
+def windows_of(sums: Array, count: int) -> tuple[Array, tuple[int, int, int]]:
+    """Three int8 for each sum, and how often each of them must be added; the three counts make `count`."""
+    often = max(0, count - 1 - isqrt(count))
+    seldom = count - 1 - often
+    base = np.sign(sums) * -(-abs(sums) // count)  # away from zero, so that what is missing leads back
+    missing = sums - count * base
+    found = []
+    for times in (often, seldom, 1):
+        digit = np.sign(missing) * (abs(missing) // times) if times else np.zeros_like(missing)
+        missing -= times * digit
+        found.append(base + digit)
+    assert not missing.any()
+    parts = np.stack(found)
+    assert -128 <= parts.min() <= parts.max() <= 127
+    return parts.astype(np.int8), (often, seldom, 1)
+
+
+def wrong_averages(target: Target, count: int, rounds: bool) -> Array:
+    """The sums of so many int8, of all that there are, whose average is wrong."""
+    sums = np.arange(-128 * count, 127 * count + 1)
+    parts, counts = windows_of(sums, count)
+    inputs = memory(target, parts.reshape(-1), 0)
+    taps = np.repeat(np.arange(3, dtype=np.int32) * len(sums), counts).astype(np.int32)
+    outputs, pixels = np.zeros(len(sums), target.value), np.zeros((1, 2), np.int32)
+    addresses = inputs.address, address_of(outputs), address_of(pixels)
+    half = count // 2 if rounds else 0
+    average(target.marker, PoolJob(*addresses, 1, address_of(taps), count, len(sums), half))
+    return np.asarray(sums[numbers(target, outputs) != averages(sums, count, rounds)])
+
+
+@on_every_target
+@pytest.mark.parametrize("rounds", [False, True], ids=["truncated", "rounded"])
+def test_every_sum_of_every_window_has_its_average(target: Target, rounds: bool) -> None:
+    for count in range(1, MOST_TAPS + 1):
+        assert wrong_averages(target, count, rounds).size == 0, count
+
+
+@pytest.mark.parametrize("rounds", [False, True], ids=["truncated", "rounded"])
+def test_averages_here_are_those_of_the_reference(rounds: bool) -> None:
+    for count in (1, 2, 3, 4, 9):
+        for total in range(-128 * count, 127 * count + 1):
+            window = [total, *[0] * (count - 1)]
+            assert averages(np.array([total]), count, rounds).item() == reference.average(window, rounds)
