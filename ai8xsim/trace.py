@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
@@ -42,10 +41,16 @@ class LayerTrace:
         """The output as (N, C, H, W), one sample or many."""
         return self.output.reshape(-1, *self.shape)
 
-    @cached_property
+    @property
     def digests(self) -> tuple[str, ...]:
-        """Each sample's SHA-256 of the output as little-endian int32 in the order channel, row, column."""
-        return tuple(digest_of(sample) for sample in self.samples)
+        """Each sample's SHA-256 of the output as little-endian int32 in the order channel, row, column.
+
+        They are kept, though not by `cached_property`: its lock, before Python 3.12, outlives a fork.
+        """
+        kept: dict[str, tuple[str, ...]] = self.__dict__
+        if "_digests" not in kept:
+            kept["_digests"] = tuple(digest_of(sample) for sample in self.samples)
+        return kept["_digests"]
 
     @property
     def digest(self) -> str:

@@ -67,7 +67,6 @@ class Plan:
     samples_together: int
     values: int  # in the arena, activations
     sums: int
-    line: int
 
     @property
     def work(self) -> int:
@@ -106,11 +105,8 @@ class Builder:
         tables = _Tables(together, self.target)
         rows = [self._row(draft, places, tables) for draft in self.drafts]
         steps = np.array([tuple(row.get(name, 0) for name in STEP.names or ()) for row in rows], STEP)
-        line = max(
-            (row["channels"] for row in rows if row["kind"] in (Kind.COMBINE, Kind.AVERAGE)), default=1
-        )
         values, sums = (size * together + EXTRA_VALUES for size in sizes)
-        return Plan(steps, *tables.finished(), together, values, sums, line)
+        return Plan(steps, *tables.finished(), together, values, sums)
 
     def _row(self, draft: Draft, places: dict[int, int], tables: "_Tables") -> dict[str, int]:
         operands = [places[region.number] * tables.together for region in draft.sources]

@@ -1,5 +1,6 @@
 """Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +89,7 @@ class Engine:
         self._lowered, self._target, self._threads = lowered, target, threads
         self._plan, self._work = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
+        self._sharers = min(threads, _processors())  # of a step, who wait for each other
         self._workers = Workers(threads - 1)
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
         self._steps_address = _address(self._plan.steps)
@@ -107,8 +109,7 @@ class Engine:
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
         values = np.full(self._plan.values, self._target.marker.zero, self._target.value)
-        sums, line = np.zeros(self._plan.sums, np.int32), np.zeros(self._plan.line, np.int32)
-        parts = (aligned(values), aligned(sums), line)
+        parts = (aligned(values), aligned(np.zeros(self._plan.sums, np.int32)))
         return Arena(parts, tuple(_address(part) for part in parts))
 
     def continue_run(self, x_nchw: Int8, arena: Arena) -> list[Computed]:
@@ -137,8 +138,8 @@ class Engine:
         count, arena = end - first, self._take_arena()
         if self._threads == 1 or self._work * count < WORTH_THREADS:
             self._drive(call, arena, Share(first, end, self._plan.samples_together))
-        elif count < self._threads:
-            self._share_steps(call, arena, Share(first, end, 1, self._threads))
+        elif count < self._sharers:
+            self._share_steps(call, arena, Share(first, end, 1, self._sharers))
         else:
             places = min(self._plan.samples_together, -(-count // self._threads))
             self._share_samples(call, arena, Share(first, end, places, 1))
@@ -163,7 +164,7 @@ class Engine:
         def help_out(_: object = counters) -> None:  # who comes late still reads the counters
             self._drive(call, arena, shared)
 
-        self._workers.start(help_out)
+        self._workers.start(help_out, self._sharers - 1)
         self._drive(call, arena, shared)
 
     def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
@@ -175,7 +176,7 @@ class Engine:
             self._drive(call, own, shared)
             self._arenas.append(own)
 
-        helpers = self._workers.start(help_out)
+        helpers = self._workers.start(help_out, self._threads - 1)
         self._drive(call, arena, shared)
         for helper in helpers:
             helper.join()
@@ -192,6 +193,13 @@ class Engine:
 
     def _results(self, call: Call) -> list[Computed]:
         return [_computed(entry, call) for entry in self._lowered.emitted]
+
+
+def _processors() -> int:
+    """That this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _address(array: npt.NDArray[Any]) -> int:

@@ -46,11 +46,11 @@ class Workers:
         self._process = 0
         self._queue: SimpleQueue[Helper | None] = SimpleQueue()
 
-    def start(self, work: Work) -> list[Helper]:
-        """Let every thread do the work, once it is free."""
+    def start(self, work: Work, count: int) -> list[Helper]:
+        """Let so many threads do the work, once they are free."""
         if self._process != os.getpid():
             self._start_threads()
-        helpers = [Helper(work) for _ in range(self._count)]
+        helpers = [Helper(work) for _ in range(count)]
         for helper in helpers:
             self._queue.put(helper)
         return helpers

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import pickle
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ caching: Any = _caching
 runtime: Any = _runtime
 
 SOURCES = Path(__file__).parent
+DIGEST_BYTES = 32
 
 
 @functools.cache
@@ -44,9 +46,16 @@ def _candidates() -> Iterator[Path]:
     if wanted := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(wanted) / "ai8xsim"
     yield SOURCES / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai8xsim"
+    with contextlib.suppress(RuntimeError):  # nobody's home, as in some containers
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai8xsim"
     yield from _own_temporary_folder()
-    yield Path(tempfile.mkdtemp(prefix="ai8xsim-"))
+    yield Path(_short_lived_folder().name)
+
+
+@functools.cache
+def _short_lived_folder() -> "tempfile.TemporaryDirectory[str]":
+    """It goes with the process."""
+    return tempfile.TemporaryDirectory(prefix="ai8xsim-")
 
 
 def _own_temporary_folder() -> Iterator[Path]:
@@ -72,7 +81,6 @@ def _is_writable(folder: Path) -> bool:
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
     def __init__(self, function: Callable[..., Any], file: str) -> None:
         self._py_file = file
-        self._line = function.__code__.co_firstlineno
 
     def get_cache_path(self) -> str:
         return str(cache_folder())
@@ -81,7 +89,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
         return sources_stamp()
 
     def get_disambiguator(self) -> str:
-        return str(self._line)
+        return Path(self._py_file).parent.name
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "_Locator":
@@ -99,16 +107,22 @@ class _CacheFile(caching.IndexDataCacheFile):  # type: ignore[misc]
     """
 
     def save(self, key: object, data: object) -> None:
-        self._save_data(self._name(key), data)
-        for file in Path(self._cache_path).glob(f"{self._function}.*.nbc"):
-            if not file.name.startswith(self._start):  # compiled from other sources
-                file.unlink(missing_ok=True)
+        content = self._dump(data)
+        with contextlib.suppress(OSError):  # a full disk is no reason to fail
+            with self._open_for_write(self._data_path(self._name(key))) as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            for old in Path(self._cache_path).glob(f"{self._function}.*.nbc"):
+                if not old.name.startswith(self._start):  # compiled from other sources
+                    old.unlink(missing_ok=True)
 
     def load(self, key: object) -> object:
+        """What was saved, or None; a damaged file counts as none, since code from it would run."""
         try:
-            return self._load_data(self._name(key))
-        except Exception:  # no file, or a damaged one, at which unpickling may fail in any way: compile again
+            content = Path(self._data_path(self._name(key))).read_bytes()
+        except OSError:
             return None
+        digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        return pickle.loads(content) if hashlib.sha256(content).digest() == digest else None
 
     def flush(self) -> None:
         for file in Path(self._cache_path).glob(f"{self._start}*.nbc"):

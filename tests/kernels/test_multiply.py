@@ -124,7 +124,7 @@ class Work:
 
     def wanted(self, sums: Array) -> Array:
         """From sums of products (pixels, width)."""
-        biased = sums + (0 if self.bias is None else 128 * self.bias.astype(np.int64))
+        biased = np.asarray(sums) + (0 if self.bias is None else 128 * self.bias.astype(np.int64))
         if self.case.shift is None:
             return np.asarray(biased)
         return np.asarray(scaled_half_up(biased, self.case.shift).clip(self.case.floor, 127))
@@ -132,7 +132,7 @@ class Work:
     def gathered(self, run: int) -> Array:
         """The numbers that each pixel's taps meet: (pixels, taps, run)."""
         first = self.inputs.first + self.pixels[:, 1, None, None] + self.taps[: self.case.taps, None]
-        return self.inputs.numbers[first + np.arange(run)].astype(np.int64)
+        return np.asarray(self.inputs.numbers[first + np.arange(run)].astype(np.int64))
 
     def check(self, before: Array, sums: Array) -> None:
         """What was written is what is wanted, and nothing else was written."""

@@ -27,6 +27,7 @@ from tests.kernels.generated import (
 from tests.simulator.small_programs import program_of
 
 MOST = 40  # channels, pixels in a row
+LONGEST = 150  # row, some of the time: several of the largest blocks, and a rest
 AXES = tuple(permutations(range(4)))
 STEPS = (1, 1, 2, -1, -3)
 
@@ -36,18 +37,28 @@ drawn = settings(
 
 
 @compiled
-def take_1(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
-    take_in(target, 1, planes, pixels)
+def take_1_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+    take_in(target, 1, 16, planes, pixels)
 
 
 @compiled
-def take_4(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
-    take_in(target, 4, planes, pixels)
+def take_4_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+    take_in(target, 4, 16, planes, pixels)
 
 
 @compiled
-def take_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
-    take_in(target, 16, planes, pixels)
+def take_16_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+    take_in(target, 16, 16, planes, pixels)
+
+
+@compiled
+def take_16_of_32(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+    take_in(target, 16, 32, planes, pixels)
+
+
+@compiled
+def take_16_of_64(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+    take_in(target, 16, 64, planes, pixels)
 
 
 @compiled
@@ -65,18 +76,29 @@ def out_of(target: Any, source: int, output: int, count: int) -> None:
     copy_out(target, source, output, count)
 
 
+TAKEN_TOGETHER = {
+    (1, 16): take_1_of_16,
+    (4, 16): take_4_of_16,
+    (16, 16): take_16_of_16,
+    (16, 32): take_16_of_32,
+    (16, 64): take_16_of_64,
+}
+
+
 @on_every_target
-@pytest.mark.parametrize(("channels", "kernel"), [(1, take_1), (4, take_4), (16, take_16)])
-@pytest.mark.parametrize(("plane_step", "more"), [(16, 0), (17, 3), (100, 48)])
-def test_planes_become_pixels(target: Target, channels: int, kernel: Any, plane_step: int, more: int) -> None:
+@pytest.mark.parametrize(("channels", "count"), TAKEN_TOGETHER)
+@pytest.mark.parametrize(("plane_gap", "pixel_gap"), [(0, 0), (1, 3), (84, 48)])
+def test_planes_become_pixels(
+    target: Target, channels: int, count: int, plane_gap: int, pixel_gap: int
+) -> None:
+    plane_step, pixel_step = count + plane_gap, channels + pixel_gap
     planes = values(plane_step, (channels * plane_step,))
-    pixel_step = channels + more
-    before = held(target, values(1, (PIXELS * pixel_step + 100,)))
+    before = held(target, values(1, (count * pixel_step + 100,)))
     arena = before.copy()
     pixels = (address_of(arena, 50), pixel_step * arena.itemsize)
-    kernel(target.marker, (address_of(planes), plane_step), pixels)
-    places = 50 + np.arange(PIXELS)[:, None] * pixel_step + np.arange(channels)
-    wanted = planes[np.arange(channels) * plane_step + np.arange(PIXELS)[:, None]]
+    TAKEN_TOGETHER[channels, count](target.marker, (address_of(planes), plane_step), pixels)
+    places = 50 + np.arange(count)[:, None] * pixel_step + np.arange(channels)
+    wanted = planes[np.arange(channels) * plane_step + np.arange(count)[:, None]]
     assert np.array_equal(numbers(target, arena[places]), wanted)
     assert changed_only(before, arena, places)
 
@@ -150,8 +172,9 @@ def comes_back(target: Target, shape: Shape, samples: int, layouts: list[Layout]
 def shapes(draw: st.DrawFn) -> Shape:
     channels, is_1d = draw(st.integers(1, MOST)), draw(st.booleans())
     if is_1d:
-        return Shape(channels, draw(st.integers(1, 2 * MOST)), 1, is_1d=True)
-    return Shape(channels, draw(st.integers(1, 4)), draw(st.integers(1, MOST)))
+        return Shape(channels, draw(st.integers(1, LONGEST)), 1, is_1d=True)
+    columns = draw(st.one_of(st.integers(1, MOST), st.integers(1, LONGEST)))
+    return Shape(channels, draw(st.integers(1, 4)), columns)
 
 
 layouts = st.builds(Layout, st.sampled_from(AXES), st.tuples(*[st.sampled_from(STEPS) for _ in range(4)]))

@@ -4,14 +4,15 @@ from typing import Any
 
 from ai8xsim.kernels.compiled import Array, compiled, inlined
 from ai8xsim.kernels.generated.handles import run_of
-from ai8xsim.kernels.generated.shared import add_shared, read_shared
+from ai8xsim.kernels.generated.shared import add_shared, wait_for
 from ai8xsim.kernels.generated.steps import Handle, Run
-from ai8xsim.kernels.generated.work import Step, work
+from ai8xsim.kernels.generated.work import Range, Step, work
 
 ALONE = 0  # instead of a number of threads
 
-# Multiplications below which a step is not worth sharing, and pieces per thread, so that none waits long.
-WORTH_SHARING, PIECES = 200_000, 4
+# Multiplications below which a step is not worth sharing. Claims cost time too: a thread has one piece of a step, of a
+# large one up to PIECES of this size, so that none waits long for another.
+WORTH_SHARING, WORTH_A_PIECE, PIECES = 200_000, 2_000_000, 4
 COUNTERS = 2  # for each step: pieces claimed, pieces done
 INT64 = 8  # bytes
 
@@ -45,12 +46,18 @@ def counters_for(steps: int, turns: int, threads: int) -> int:
 
 
 @inlined
-def _run_step(run: Run, step: Step, samples: tuple[int, int], threads: int, claimed: int) -> None:
+def _pieces(effort: int, threads: int, pixels: int) -> int:
+    if threads < 2 or effort < WORTH_SHARING:
+        return 1
+    return min(pixels, threads * PIECES, max(threads, effort // WORTH_A_PIECE))
+
+
+@inlined
+def _run_step(run: Run, step: Step, samples: Range, threads: int, claimed: int) -> None:
     """claimed: address of the step's counters, where several threads share it."""
     first, count = samples
     total = step.pixel_count * count
-    shares = threads > 1 and step.work * total >= WORTH_SHARING
-    pieces = min(threads * PIECES, total) if shares else 1
+    pieces = _pieces(step.work * total, threads, total)
     piece = add_shared(claimed, 1) if threads > 1 else 0
     while piece < pieces:
         saturated = work(run, step, (total * piece // pieces, total * (piece + 1) // pieces), first)
@@ -60,5 +67,4 @@ def _run_step(run: Run, step: Step, samples: tuple[int, int], threads: int, clai
             return
         add_shared(claimed + INT64, 1)
         piece = add_shared(claimed, 1)
-    while read_shared(claimed + INT64) < pieces:
-        pass
+    wait_for(claimed + INT64, pieces)

@@ -32,7 +32,6 @@ def run_of(target: Any, handles: Array) -> Run:
         Arena(
             carray(_values_at(target, handles[Handle.VALUES]), _ANY_LENGTH),
             carray(_int32_at(handles[Handle.SUMS]), _ANY_LENGTH),
-            carray(_int32_at(handles[Handle.LINE]), _ANY_LENGTH),
         ),
         Samples(
             handles[Handle.SAMPLES],

@@ -1,12 +1,16 @@
-"""Counters that threads share."""
+"""Counters that threads share, and waiting for them."""
 
+import os
 from typing import Any
 
 from llvmlite import ir
 from numba.core import types
 
-from ai8xsim.kernels.compiled import intrinsic
-from ai8xsim.kernels.generated.instructions import I64, Builder, Value
+from ai8xsim.kernels.compiled import compiled_part, intrinsic
+from ai8xsim.kernels.generated.instructions import I32, I64, Builder, Value, declared
+
+# Looks at a counter before the processor is given to another thread: about 20 microseconds, longer than most waits.
+LOOKS = 20_000
 
 
 @intrinsic
@@ -29,3 +33,30 @@ def read_shared(typing_context: Any, address: Any) -> Any:
         return builder.load_atomic(pointer, "acquire", 8, typ=I64)
 
     return types.int64(types.int64), generate
+
+
+@compiled_part
+def wait_for(address: int, count: int) -> None:
+    """Wait until the int64 at an address that threads share has reached a number.
+
+    Mostly the others are about to finish. Where they do not even run, because there are fewer processors than
+    threads, they get this one.
+    """
+    looks = 0
+    while read_shared(address) < count:
+        looks += 1
+        if looks > LOOKS:
+            _give_way()
+            looks = 0
+
+
+@intrinsic
+def _give_way(typing_context: Any) -> Any:
+    """Let another thread run; nothing, where the system has no such call."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        if hasattr(os, "sched_yield"):
+            builder.call(declared(builder, "sched_yield", ir.FunctionType(I32, [])), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate

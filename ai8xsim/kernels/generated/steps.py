@@ -76,21 +76,20 @@ class Handle(IntEnum):
     STARTS = 5  # address of int32
     VALUES = 6  # address of the arena's activations
     SUMS = 7  # address of the arena's int32
-    LINE = 8  # address of int32, for one run of values
-    SAMPLES = 9  # address of the first value of the first sample
-    SAMPLE_STEP = 10  # in bytes; so are the other three
-    CHANNEL_STEP = 11
-    ROW_STEP = 12
-    COLUMN_STEP = 13
-    SAMPLE_COUNT = 14
-    FIRST_SAMPLE = 15  # to run
-    END_SAMPLE = 16
-    PLACES = 17  # samples that go together
-    THREADS = 18
-    COUNTERS = 19  # address of int64 that threads share, zero at first
-    ACTIVATIONS = 20  # address of the int8 outputs: all samples of a layer together, layer after layer
-    WIDE = 21  # address of the int32 outputs
-    COUNTS = 22  # address of int64: saturated values
+    SAMPLES = 8  # address of the first value of the first sample
+    SAMPLE_STEP = 9  # in bytes; so are the other three
+    CHANNEL_STEP = 10
+    ROW_STEP = 11
+    COLUMN_STEP = 12
+    SAMPLE_COUNT = 13
+    FIRST_SAMPLE = 14  # to run
+    END_SAMPLE = 15
+    PLACES = 16  # samples that go together
+    THREADS = 17
+    COUNTERS = 18  # address of int64 that threads share, zero at first
+    ACTIVATIONS = 19  # address of the int8 outputs: all samples of a layer together, layer after layer
+    WIDE = 20  # address of the int32 outputs
+    COUNTS = 21  # address of int64: saturated values
 
 
 class Plan(NamedTuple):
@@ -107,7 +106,6 @@ class Arena(NamedTuple):
 
     values: Array  # activations, as the target holds them
     sums: Array  # int32
-    line: Array  # int32, one run of values at a time
 
 
 class Samples(NamedTuple):

@@ -5,6 +5,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
 from ai8xsim.kernels.generated import depthwise
 from ai8xsim.kernels.generated.depthwise import multiply_channels
@@ -107,7 +109,7 @@ def _requantize(run: Run, step: Step, pixels: Range) -> int:
 @compiled_part
 def _combine(run: Run, step: Step, pixels: Range) -> int:
     saturated = 0
-    line = run.arena.line[: step.channels]
+    line = np.empty(step.channels, np.int32)  # of this call's own: threads share the arena
     for pixel in range(pixels[0], pixels[1]):
         for operand in range(step.tap_count):
             source = _input(run.plan, step, pixel, 1 + operand) + run.plan.offsets[step.taps + operand]
@@ -176,7 +178,7 @@ def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
         sample, row_of_sample = first_sample + row // step.pixel_count, row % step.pixel_count
         source = samples.address + sample * samples.sample_step + row_of_sample * samples.row_step
         output = address_of(run.arena.values, _output(run.plan, step, row))
-        if sample + together < samples.total:
+        if samples.column_step == 1 and sample + together < samples.total:
             _fetch_row(step, samples, source + together * samples.sample_step)
         if is_whole:
             _load_pixels(run.target, step, samples, (source, output), size)
@@ -188,10 +190,10 @@ def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
 
 @compiled_part
 def _fetch_row(step: Step, samples: Samples, source: int) -> None:
-    """Ask for the row of a sample that comes next, so that it is here when its turn comes."""
+    """Ask for the row of a sample in planes that comes next, so that it is here when its turn comes."""
     for channel in range(step.channels):
         first = source + channel * samples.channel_step
-        for byte in range(0, step.row_pixels * samples.column_step, CACHE_LINE):
+        for byte in range(0, step.row_pixels, CACHE_LINE):
             fetch_ahead(first + byte)
 
 

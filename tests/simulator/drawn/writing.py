@@ -82,7 +82,7 @@ def add_window(draw: st.DrawFn, windows: list[Window], shape: Shape) -> Window:
     """A new rolling buffer, behind the others; a layer writes to the one that lies where it writes."""
     number = len(windows)
     processors = draw(st.sampled_from((0xF0, 0xF000)))
-    windows.append(Window(f"Window{number}", shape, processors, 0x4000 + number * 0x1000))
+    windows.append(Window(f"Window{number}", shape, processors, 0x4000 + number * 0x2000))
     return windows[-1]
 
 
