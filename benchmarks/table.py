@@ -16,7 +16,7 @@ from benchmarks.memory import Stream
 from benchmarks.race import Row
 from benchmarks.report import Result
 
-WIDTH = 120  # of a file or a pipe
+WIDTH = 150  # of a file or a pipe
 COLUMNS = (
     *("MMAC", "batch", "thr", "ms", "GMAC/s", "% peak", "% bound", "k %", "k x f32"),
     *("x f32", "x f32/16", "x int8", "x numpy", "x 1 thr", "MB", "goal"),

@@ -14,8 +14,8 @@ from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 
-# Multiplications below which a second thread costs more than it brings.
-WORTH_THREADS = 2_000_000
+# Multiplications, some 200 microseconds of them, below which waking a second thread costs more than it brings.
+WORTH_THREADS = 100_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
 
