@@ -148,9 +148,17 @@ class _Tables:
         return {
             "pixels": _append(self._offsets, self._for_all_samples(draft)),
             "taps": _append(self._offsets, taps.astype(np.int32)),
-            "weights": _append(self._weights, draft.weights),
+            "weights": self._weights_of(draft),
             "starts": _append(self._starts, draft.starts),
         }
+
+    def _weights_of(self, draft: Draft) -> int:
+        """Steps of one convolution share its weights."""
+        known = [len(part) for part in self._weights]
+        for place, part in enumerate(self._weights):
+            if part is draft.weights:
+                return sum(known[:place])
+        return _append(self._weights, draft.weights)
 
     def finished(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
         """Offsets, weights and starts."""

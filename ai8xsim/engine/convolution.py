@@ -1,5 +1,6 @@
 """Convolutions as steps: which pixels meet which taps, and the weights in the matching order."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -18,6 +19,7 @@ from ai8xsim.program.operations import Activation, Convolution, Layer, OutputSta
 Int8 = npt.NDArray[np.int8]
 INT32_LIMIT = 2**31
 LARGEST_PRODUCT = 128 * 128
+WORTH_SPARING = 0.03  # of the products, to cut a convolution into several steps
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def flattens_itself(layer: Layer) -> bool:
     if convolution is None or convolution.is_transposed or convolution.geometry.groups != 1:
         return False
     return convolution.geometry.kernel_size == (1, 1) and convolution.geometry.padding == (0, 0)
+
+
+@dataclass(frozen=True)
+class PackedTaps:
+    """Taps, their weights as kernels read them, and the groups of inputs in a run."""
+
+    taps: Taps
+    weights: npt.NDArray[np.uint8]
+    groups: int
 
 
 def border_for(convolution: Convolution, size: Border) -> Border:
@@ -73,7 +84,7 @@ def add_convolution(
     work = _Work(builder, layer, x)
     if fused:
         assert output is not None
-        work.add_steps(output.region, output, stage)
+        work.add_steps(output, stage)
         return None
     pixels = layer.output_shape.pixels
     step = packing.vectors_of(builder.target, layer.output_shape.channels) * builder.target.lanes
@@ -87,7 +98,7 @@ def add_convolution(
         layer.output_shape.columns * step,
         step,
     )
-    work.add_steps(sums.region, target, None)
+    work.add_steps(target, None)
     if output is None:
         return sums
     _add_requantization(builder, stage, target, output, count)
@@ -138,23 +149,33 @@ class _Work:
         self._convolution = layer.convolution
         self._is_flattened = layer.flatten and flattens_itself(layer)
 
-    def add_steps(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+    def add_steps(self, output: Tensor, stage: OutputStage | None) -> None:
         """stage: how a kernel makes activations, or None for sums."""
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
         if self._convolution.is_transposed:
-            self._add_phases(region, output, stage)
+            self._add_phases(output, stage)
         elif geometry.groups == weight.shape[0] == self._x.channels > 1:
-            self._add_depthwise(region, output, stage)
+            self._add_depthwise(output, stage)
         else:
             if self._is_flattened:
                 weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
                 geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
-            taps = _taps(self._x, _dense(weight, geometry.groups), geometry)
-            first = (-geometry.padding[0], -geometry.padding[1])
-            inputs = self._x.pixels(first, geometry.stride, (output.rows, output.columns))
-            self._add(region, np.stack([output.pixels(), inputs], axis=1), taps, stage, output)
+            self._add_rows(_dense(weight, geometry.groups), geometry, output, stage)
 
-    def _add_phases(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+    def _add_rows(
+        self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage | None
+    ) -> None:
+        """An ordinary convolution; rows at the border may leave out the taps that meet padding only."""
+        taps = _taps(self._x, weight_oihw, geometry)
+        packed = self._packed(taps, output.rows * output.columns)
+        for rows, part in _rows_by_taps(len(taps.offsets), self._x.rows, output.rows, geometry):
+            first = (rows.start * geometry.stride[0] - geometry.padding[0], -geometry.padding[1])
+            count = (len(rows), output.columns)
+            inputs = self._x.pixels(first, geometry.stride, count)
+            outputs = output.pixels((rows.start, 0), (1, 1), count)
+            self._add(np.stack([outputs, inputs], axis=1), packed, part, (output, stage))
+
+    def _add_phases(self, output: Tensor, stage: OutputStage | None) -> None:
         """A transposed convolution: an ordinary one for each phase of its stride, into every stride-th pixel."""
         geometry = self._convolution.geometry
         weight = conv.outputs_first(self._convolution.weights.weight, geometry.groups)
@@ -170,42 +191,52 @@ class _Work:
             taps = _taps(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
             outputs = output.pixels((row.first, column.first), geometry.stride, count)
             inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
-            self._add(region, np.stack([outputs, inputs], axis=1), taps, stage, output)
+            packed, every = self._packed(taps, len(inputs)), range(len(taps.offsets))
+            self._add(np.stack([outputs, inputs], axis=1), packed, every, (output, stage))
 
-    def _add_depthwise(self, region: Region, output: Tensor, stage: OutputStage | None) -> None:
+    def _add_depthwise(self, output: Tensor, stage: OutputStage | None) -> None:
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
         first = (-geometry.padding[0], -geometry.padding[1])
         inputs = self._x.pixels(first, geometry.stride, (output.rows, output.columns))
         weight_ct = weight.reshape(len(weight), -1)
-        starts = self._starts(weight_ct, stage)
         draft = Draft(
             Kind.MULTIPLY_CHANNELS,
-            region,
+            output.region,
             (self._x.region,),
             np.stack([output.pixels(), inputs], axis=1),
             taps=_tap_offsets(self._x, geometry).reshape(-1),
             weights=packing.pack_channel_weights(self._builder.target, weight_ct),
-            starts=starts,
+            starts=self._starts(weight_ct, stage),
             fields=self._fields(output, stage),
         )
         self._builder.add(draft)
 
-    def _add(
-        self, region: Region, pixels: npt.NDArray[Any], taps: Taps, stage: OutputStage | None, output: Tensor
-    ) -> None:
+    def _packed(self, taps: Taps, pixels: int) -> PackedTaps:
         target = self._builder.target
-        run = taps.weight_otr.shape[2]
-        groups = packing.inputs_together(target, run, single_pixel=len(pixels) == 1)
-        starts = self._starts(taps.weight_otr.reshape(len(taps.weight_otr), -1), stage)
+        groups = packing.inputs_together(target, taps.weight_otr.shape[2], single_pixel=pixels == 1)
+        return PackedTaps(taps, packing.pack_weights(target, taps.weight_otr, groups), groups)
+
+    def _add(
+        self,
+        pixels: npt.NDArray[Any],
+        packed: PackedTaps,
+        part: range,
+        results: tuple[Tensor, OutputStage | None],
+    ) -> None:
+        """The pixels that meet a part of the taps; results: where they go, how a kernel makes activations."""
+        (output, stage), taps = results, packed.taps
+        weight_otr = taps.weight_otr[:, part.start : part.stop]
+        starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
+        numbers = {"groups": packed.groups, "first_tap": part.start, "all_taps": len(taps.offsets)}
         draft = Draft(
             Kind.MULTIPLY,
-            region,
+            output.region,
             (self._x.region,),
             pixels,
-            taps=taps.offsets,
-            weights=packing.pack_weights(target, taps.weight_otr, groups),
-            starts=packing.in_lane_order(target, starts),
-            fields=self._fields(output, stage) | {"groups": groups},
+            taps=taps.offsets[part.start : part.stop],
+            weights=packed.weights,
+            starts=packing.in_lane_order(self._builder.target, starts),
+            fields=self._fields(output, stage) | numbers,
         )
         self._builder.add(draft)
 
@@ -224,6 +255,31 @@ class _Work:
             "shift": 0 if stage is None else 7 - stage.shift,
             "floor": zero + least,
         }
+
+
+def _rows_by_taps(
+    taps: int, input_rows: int, output_rows: int, geometry: ConvolutionGeometry
+) -> Iterator[tuple[range, range]]:
+    """Rows of outputs, and the taps that they meet: all of them, or, where a tap is a row of the kernel and it is
+    worth while, those that do not meet padding only."""
+    met = [_rows_met(row, input_rows, geometry) for row in range(output_rows)]
+    spared = 1 - sum(map(len, met)) / (geometry.kernel_size[0] * output_rows)
+    if taps != geometry.kernel_size[0] or taps == 1 or spared < WORTH_SPARING:
+        yield range(output_rows), range(taps)
+        return
+    first = 0
+    for row in range(1, output_rows + 1):
+        if row == output_rows or met[row] != met[first]:
+            yield range(first, row), met[first]
+            first = row
+
+
+def _rows_met(row: int, input_rows: int, geometry: ConvolutionGeometry) -> range:
+    """The rows of the kernel that meet data, for a row of outputs."""
+    start = row * geometry.stride[0] - geometry.padding[0]
+    places = [start + tap * geometry.dilation[0] for tap in range(geometry.kernel_size[0])]
+    met = [tap for tap, place in enumerate(places) if 0 <= place < input_rows]
+    return range(met[0], met[-1] + 1) if met else range(0)
 
 
 def _dense(weight_oihw: Int8, groups: int) -> Int8:

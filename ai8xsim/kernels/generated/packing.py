@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.targets import CHAINS, Target
 
 Int8 = NDArray[np.int8]
 Starts = NDArray[np.int32]
@@ -27,7 +27,7 @@ def group_sizes(target: Target, vectors: int) -> list[int]:
 def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
     """How many groups of inputs a run of so many values takes; where one pixel is computed, whole chains of them."""
     groups = -(-run // target.products)
-    chains = max(block.chains for block in target.blocks) if single_pixel else 1
+    chains = CHAINS if single_pixel else 1
     return -(-groups // chains) * chains
 
 

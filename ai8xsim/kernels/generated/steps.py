@@ -46,7 +46,9 @@ STEP = np.dtype(
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
             "vectors",  # of output channels
-            "weights",  # its first byte
+            "weights",  # their first byte
+            "first_tap",  # that the weights are read for
+            "all_taps",  # that there are weights for
             "starts",  # its first start
             "shift",
             "floor",  # least activation, as memory holds it

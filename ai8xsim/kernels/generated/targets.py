@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 VARIABLE = "AI8XSIM_TARGET"
 PORTABLE = "portable"
+CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs must be a multiple of them
 
 
 class Block(NamedTuple):
@@ -111,19 +112,19 @@ class Target:
         return -(-channels // unit) * unit
 
 
-def _blocks(*rows: tuple[int, tuple[int, ...]], chains: int) -> tuple[Block, ...]:
+def _blocks(*rows: tuple[int, tuple[int, ...]]) -> tuple[Block, ...]:
     """Blocks by (vectors, pixels of each); each number of vectors has one for single pixels, in chains."""
     return tuple(
-        Block(count, vectors, chains if count == 1 else 1)
+        Block(count, vectors, CHAINS if count == 1 else 1)
         for vectors, pixels in rows
         for count in (*pixels, 1)
     )
 
 
 # 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
-_WIDE = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)), chains=4)
-_NARROW = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)), chains=4)
-_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)), chains=4)
+_WIDE = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)))
+_NARROW = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
+_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 
 TARGETS = (
     Target("avx512vnni", Avx512Vnni(), ("avx512vnni", "avx512bw"), 4, np.uint8, True, _WIDE),

@@ -14,6 +14,7 @@ from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
+from ai8xsim.kernels.generated.targets import CHAINS
 from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, fetch_ahead, interleave_in, take_in
 from ai8xsim.kernels.requantize import shift_left, shift_right
 
@@ -62,10 +63,10 @@ def _multiply(run: Run, step: Step, pixels: Range) -> None:
     pixel again.
     """
     offsets, is_wide = run.plan.offsets, step.is_wide
-    is_single = pixels[1] - pixels[0] == 1 and step.pixel_count == 1
+    is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
     for group in range(_groups(run.target, step)):
         first, vectors = _vectors(run.target, step, group)
-        job, pixel = _job(run, step, first), pixels[0]
+        job, pixel = _job(run, step, first, vectors), pixels[0]
         sizes, block = offsets[0], offsets[vectors]
         smallest = offsets[vectors + 1] - (1 if is_single else 2)
         while pixel < pixels[1]:
@@ -364,9 +365,11 @@ def _vectors(target: Any, step: Step, group: int) -> Range:
 
 
 @compiled_part
-def _job(run: Run, step: Step, first: int) -> Job:
+def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
     """The work of a group of vectors of output channels, from vector `first` on."""
     plan, channel = run.plan, first * run.target.lanes
+    tap_bytes = step.groups * run.target.lanes * WEIGHT_BYTES  # for each vector
+    weights = plan.weights + step.weights + (first * step.all_taps + vectors * step.first_tap) * tap_bytes
     return Job(
         address_of(run.arena.values, step.source),
         _outputs(run, step, channel),
@@ -374,7 +377,7 @@ def _job(run: Run, step: Step, first: int) -> Job:
         address_of(plan.offsets, step.taps),
         step.tap_count,
         step.groups,
-        plan.weights + step.weights + channel * step.tap_count * step.groups * WEIGHT_BYTES,
+        weights,
         plan.starts + START_BYTES * (step.starts + channel),
         step.shift,
         step.floor,
