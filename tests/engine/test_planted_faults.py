@@ -313,8 +313,8 @@ FAULTS: dict[str, Planted] = {
     "small groups of vectors first": Planted(
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])
     ),
-    "a single pixel's inputs not in whole chains": Planted(
-        replaced(packing, "inputs_together", lambda step, target, inputs, single_pixel: step(target, inputs, False))
+    "a tap too many left out at the border": Planted(
+        replaced(convolution, "_rows_met", lambda step, *given: step(*given)[:2])
     ),
     "transposed phases swapped": Planted(replaced(conv, "axis_phases", _phases_swapped)),
     "averages never rounded": Planted(drafted(Kind.AVERAGE, given("operation", lambda _: 0))),
