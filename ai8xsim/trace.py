@@ -25,7 +25,7 @@ class LayerTrace:
     index: the layer's place in the description.  shape: one sample's, always (C, H, W); 1D counts as (C, L, 1).
     output: int8, or int32 for 32-bit output; (C, H, W) or (C, L), with a leading batch axis for a batch.
     saturated: how many outputs lay outside int8 before they were saturated, over the whole batch;
-        None where nothing is rounded.
+        None where nothing is rounded, or where nobody counted (`keep="outputs"`).
     """
 
     index: int

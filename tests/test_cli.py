@@ -260,6 +260,14 @@ def test_a_wrong_sample_exits_with_1(work: Path, array: object, code: str, messa
     assert message in shown.stderr
 
 
+def test_no_advice_is_given_to_load_a_file_unsafely(work: Path) -> None:
+    (work / "text.npy").write_text("no array\n")
+    shown = simulate(work, "--sample", "text.npy")
+    assert shown.returncode == CONTENT
+    assert "it is no file of plain numbers in NumPy's format" in shown.stderr
+    assert "pickle" not in shown.stderr
+
+
 def test_the_faults_of_all_files_come_in_one_run(work: Path) -> None:
     (work / "network.yaml").write_text("arch: x\nlayers: []\n")
     (work / "checkpoint.pth.tar").write_bytes(b"")

@@ -21,11 +21,12 @@ def read_array(path: Path) -> Array:
         return np.array(mapped)
     except OSError:
         raise
-    except (
-        Exception
-    ) as fault:  # numpy's header reader lets faults of Python's own tokenizer and parser through
+    except Exception as fault:  # of NumPy's header reader, and of Python's tokenizer and parser behind it
         mend = "save one with numpy.save"
-        why = (str(fault).partition("\n")[0],)
+        reason = str(fault).partition("\n")[0]
+        if "pickle" in reason:  # NumPy's text for whatever has no .npy header recommends to load it unsafely
+            reason = "it is no file of plain numbers in NumPy's format"
+        why = (reason,)
         found = error(
             "not-an-array", "this is no .npy array, or a damaged one", Span(str(path)), "", why, mend
         )
