@@ -3,9 +3,17 @@
 Source: vendor document, chapters "Multi-Pass" and "Channel Data Formats".
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from ai8xsim.device import PROCESSORS, PROCESSORS_PER_MEMORY
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.device import PROCESSORS, PROCESSORS_PER_MEMORY, WORD_BYTES
+
+Addresses = npt.NDArray[np.int64]
+
+NOWHERE = -1  # the address of a byte that no memory has
 
 
 class Address(NamedTuple):
@@ -14,6 +22,11 @@ class Address(NamedTuple):
     memory: int
     word: int
     lane: int
+
+    @property
+    def offset(self) -> int:
+        """The byte in its memory instance, as `in_offset` and `out_offset` count."""
+        return self.word * WORD_BYTES + self.lane
 
 
 def pass_count(channels: int) -> int:
@@ -55,16 +68,116 @@ def enabled(processors: int) -> tuple[int, ...]:
     return tuple(p for p in range(PROCESSORS) if processors >> p & 1)
 
 
-def hwc_address(channel: int, pixel: int, channels: int, processors: int) -> Address:
-    """Where a value lies that is stored as HWC, relative to the layer's offset.
+@dataclass(frozen=True, kw_only=True)
+class DataLayout:
+    """Where the values of one stream of data lie in the data memories.
 
-    Channel c is processed in pass c // n by the (c mod n)-th enabled processor, n processors a pass;
-    the passes of a pixel lie in consecutive words. `pixel` counts row by row.
+    Channel c is processed in pass c // n by the (c mod n)-th enabled processor, n processors a pass. Four
+    processors share a memory instance. Of each pixel, pass after pass has a word there, and in a pass operand
+    after operand; `gap` words are left out behind each of them. `offset` counts bytes, and the hardware words:
+    what is left of a division by four is lost.
 
-    >>> hwc_address(channel=70, pixel=0, channels=192, processors=2**64 - 1)
-    Address(memory=1, word=1, lane=2)
+    HWC: the four bytes of a word belong to the four processors. CHW: a word holds four pixels of one channel,
+    so only one of four processors can be used. 32 bits: each value has a word of its own, and a pixel four.
+    Source: `spec/REGISTERS.md` 6; vendor document, chapters "Multi-Pass" and "Channel Data Formats".
+    UNVERIFIED: CHW with several passes, and an offset that is no multiple of four.
     """
-    used = enabled(processors)[: processors_per_pass(channels)]
-    number, rank = divmod(channel, len(used))
-    memory, lane = divmod(used[rank], PROCESSORS_PER_MEMORY)
-    return Address(memory, pixel * pass_count(channels) + number, lane)
+
+    processors: int
+    offset: int
+    channels: int
+    pixels: int
+    operands: int = 1
+    gap: int = 0
+    bits: int = 8
+    is_chw: bool = False
+
+    @property
+    def passes(self) -> int:
+        """How often the processors run over a pixel."""
+        return pass_count(self.channels)
+
+    @property
+    def expected_processors(self) -> int:
+        """How many processors the map must enable."""
+        return processors_per_pass(self.channels)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every channel has its processor."""
+        return len(enabled(self.processors)) == self.expected_processors
+
+    @property
+    def memories(self) -> tuple[int, ...]:
+        """The memory instances that hold some of the data."""
+        return tuple(sorted({p // PROCESSORS_PER_MEMORY for p in enabled(self.processors)}))
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes from the offset to the end of the data, in each memory instance."""
+        if self.is_chw:
+            words = -(-self.pixels // WORD_BYTES) * self.passes * self.operands
+        else:
+            words = self.pixels * self.passes * self.operands * self._value_bytes
+        return (words * (self.gap + 1) - self.gap * self._value_bytes) * WORD_BYTES
+
+    def address(self, channel: int, pixel: int, operand: int = 0) -> Address:
+        """Where a value (of 32 bits: its first byte) lies; `pixel` counts row by row.
+
+        >>> full = DataLayout(processors=2**64 - 1, offset=0, channels=192, pixels=9)
+        >>> full.address(channel=70, pixel=0)
+        Address(memory=1, word=1, lane=2)
+        """
+        number, rank = divmod(channel, self.expected_processors)
+        memory, lane = divmod(enabled(self.processors)[rank], PROCESSORS_PER_MEMORY)
+        if self.is_chw:
+            words, lane = self._word(pixel // WORD_BYTES, number, operand), pixel % WORD_BYTES
+        elif self.bits == 32:
+            words, lane = self._word(pixel, number, operand) + lane, 0
+        else:
+            words = self._word(pixel, number, operand)
+        return Address(memory, self.offset // WORD_BYTES + words, lane)
+
+    def addresses(self, memory_bytes: int) -> Addresses:
+        """Every byte's place: memory instance * memory_bytes + offset in it, or NOWHERE beyond its end.
+
+        Returns (operands, pixels, channels), for 32 bits (operands, pixels, channels, 4).
+        """
+        channels = np.arange(self.channels)
+        numbers, ranks = np.divmod(channels, self.expected_processors)
+        memories, lanes = np.divmod(np.array(enabled(self.processors))[ranks], PROCESSORS_PER_MEMORY)
+        operands = np.arange(self.operands)[:, None, None]
+        pixels = np.arange(self.pixels)[None, :, None]
+        if self.is_chw:
+            inside = self._word(pixels // WORD_BYTES, numbers, operands) * WORD_BYTES + pixels % WORD_BYTES
+        elif self.bits == 32:
+            inside = (self._word(pixels, numbers, operands) + lanes) * WORD_BYTES
+        else:
+            inside = self._word(pixels, numbers, operands) * WORD_BYTES + lanes
+        inside = inside + self.offset // WORD_BYTES * WORD_BYTES
+        flat = np.where(inside < memory_bytes, memories * memory_bytes + inside, NOWHERE)
+        if self.bits == 8:
+            return flat
+        return np.where(flat[..., None] < 0, NOWHERE, flat[..., None] + np.arange(WORD_BYTES))
+
+    @property
+    def _value_bytes(self) -> int:
+        return self.bits // 8
+
+    def _word(self, pixel: Any, number: Any, operand: Any) -> Any:
+        """The word of numbers, or of arrays of them."""
+        return ((pixel * self.passes + number) * self.operands + operand) * self._value_bytes * (self.gap + 1)
+
+
+def suggested_processors(layout: DataLayout) -> int:
+    """A map with the right number of bits, as close to the layout's own as can be: from its first processor on.
+
+    >>> hex(suggested_processors(DataLayout(processors=0xffff, offset=0, channels=3, pixels=1)))
+    '0x7'
+    """
+    step = PROCESSORS_PER_MEMORY if layout.is_chw else 1
+    used, count = enabled(layout.processors), layout.expected_processors
+    first = min(used[0], PROCESSORS - 1 - (count - 1) * step) if used else 0
+    if layout.is_chw:
+        first = max(0, first // step * step)
+    return sum(1 << max(0, first) + step * number for number in range(count))

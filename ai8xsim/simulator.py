@@ -6,10 +6,10 @@ from typing import get_args
 import numpy.typing as npt
 
 from ai8xsim.engine.choose import choose_executor
-from ai8xsim.engine.computed import Computed, Keep, Progress, Series
+from ai8xsim.engine.computed import Computed, Keep, Progress, Series, layer_trace, output_indices
 from ai8xsim.program import Program
 from ai8xsim.samples import checked_samples
-from ai8xsim.trace import LayerTrace, Trace
+from ai8xsim.trace import Trace
 
 KEEP = get_args(Keep)
 THREADS_VARIABLE = "AI8XSIM_THREADS"
@@ -37,7 +37,7 @@ class Simulator:
         self.program = program
         self._arguments = (threads, target)
         self._executor = choose_executor(program, _threads(threads), target)
-        self._outputs = _output_indices(program)
+        self._outputs = output_indices(program)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all", progress: Progress | None = None) -> Trace:
         """The trace of one sample or a batch; every sample starts with empty data buffers.
@@ -67,7 +67,7 @@ class Session:
 
     def __init__(self, program: Program, series: Series) -> None:
         self._program, self._series = program, series
-        self._outputs = _output_indices(program)
+        self._outputs = output_indices(program)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all") -> Trace:
         """The trace of one sample or of several in turn; as `Simulator.run` otherwise."""
@@ -90,25 +90,5 @@ def _threads(threads: int | None) -> int:
     return threads
 
 
-def _output_indices(program: Program) -> tuple[int, ...]:
-    return tuple(layer.index for layer in program.layers if layer.is_output)
-
-
 def _trace(computed: list[Computed], outputs: tuple[int, ...], is_batch: bool) -> Trace:
-    return Trace(tuple(_layer_trace(entry, is_batch) for entry in computed), outputs)
-
-
-def _layer_trace(computed: Computed, is_batch: bool) -> LayerTrace:
-    layer = computed.layer
-    x_nchw = computed.output.transpose(0, 3, 1, 2).reshape(-1, *layer.output_shape.array_shape)
-    output = x_nchw if is_batch else x_nchw[0]
-    output.flags.writeable = False
-    return LayerTrace(
-        index=layer.index,
-        name=layer.name,
-        operator=layer.operator.value,
-        shape=layer.output_shape.chw,
-        output=output,
-        saturated=computed.saturated,
-        is_batch=is_batch,
-    )
+    return Trace(tuple(layer_trace(entry, is_batch) for entry in computed), outputs)

@@ -2,20 +2,24 @@
 
 import numpy as np
 
-from ai8xsim.layout import Address, enabled, hwc_address, packed_processors, pass_count, processors_per_pass
+from ai8xsim.layout import Address, DataLayout, enabled, packed_processors, pass_count, processors_per_pass
 
 ALL = (1 << 64) - 1
+
+
+def hwc(channels: int, processors: int, pixels: int = 4) -> DataLayout:
+    return DataLayout(processors=processors, offset=0, channels=channels, pixels=pixels)
 
 
 def test_192_channels_on_64_processors_take_three_words_a_pixel() -> None:
     """Document, "Multi-Pass": memory 0 stores 0-3, 64-67, 128-131; memory 1 stores 4-7, 68-71, 132-135."""
     for first, memory in ((0, 0), (64, 0), (128, 0), (4, 1), (68, 1), (132, 1)):
         for lane in range(4):
-            assert hwc_address(first + lane, 0, 192, ALL) == Address(memory, first // 64, lane)
+            assert hwc(192, ALL).address(first + lane, 0) == Address(memory, first // 64, lane)
 
 
 def test_processor_0_works_on_channels_0_64_and_128() -> None:
-    places = [hwc_address(channel, 0, 192, ALL) for channel in (0, 64, 128)]
+    places = [hwc(192, ALL).address(channel, 0) for channel in (0, 64, 128)]
     assert {(place.memory, place.lane) for place in places} == {(0, 0)}
 
 
@@ -45,10 +49,10 @@ def test_the_document_s_conv2d_picture() -> None:
     )
     packed = dict.fromkeys(words, 0)
     for (channel, pixel), value in np.ndenumerate(channels):
-        place = hwc_address(channel, pixel, channels=5, processors=0b11111)
+        place = hwc(5, 0b11111).address(channel, pixel)
         packed[place.memory, place.word] |= int(value) << 8 * place.lane
     assert packed == words
 
 
 def test_processors_need_not_be_adjacent() -> None:
-    assert hwc_address(1, 3, channels=2, processors=0x0001_0000_0000_0001) == Address(12, 3, 0)
+    assert hwc(2, 0x0001_0000_0000_0001).address(1, 3) == Address(12, 3, 0)

@@ -7,7 +7,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.program import Layer
+from ai8xsim.program import Layer, Program
+from ai8xsim.trace import LayerTrace
 
 Keep = Literal["all", "outputs"]
 Progress = Callable[[int, int], None]
@@ -38,3 +39,25 @@ class Executor(Protocol):
 
     def series(self) -> Series:
         """A series of runs that begins with empty data buffers."""
+
+
+def output_indices(program: Program) -> tuple[int, ...]:
+    """The layers that are outputs of the network, in the order of execution."""
+    return tuple(layer.index for layer in program.layers if layer.is_output)
+
+
+def layer_trace(computed: Computed, is_batch: bool) -> LayerTrace:
+    """A layer's output as a trace has it: channels first, without the batch axis for a single sample."""
+    layer = computed.layer
+    x_nchw = computed.output.transpose(0, 3, 1, 2).reshape(-1, *layer.output_shape.array_shape)
+    output = x_nchw if is_batch else x_nchw[0]
+    output.flags.writeable = False
+    return LayerTrace(
+        index=layer.index,
+        name=layer.name,
+        operator=layer.operator.value,
+        shape=layer.output_shape.chw,
+        output=output,
+        saturated=computed.saturated,
+        is_batch=is_batch,
+    )

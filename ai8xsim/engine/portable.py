@@ -44,7 +44,7 @@ class PortableExecutor:
         self._program, self._threads = program, threads
         self._spent = _spent_outputs(program.layers)
         self._packed = {
-            layer.index: _packed(layer.convolution) for layer in program.layers if layer.convolution
+            layer.index: packed_weight(layer.convolution) for layer in program.layers if layer.convolution
         }
 
     def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
@@ -133,14 +133,33 @@ def _spent_outputs(layers: Sequence[Layer]) -> list[list[int]]:
 
 def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Output:
     """One layer's work on channels-last inputs, in the order that `Layer` states."""
-    operands = [_shaped(block, layer) for block in _operands(_joined(layer.join, inputs), layer)]
-    saturated: int | None = None
-    if layer.pooling is not None:
-        p = layer.pooling
-        operands = [pool.pool(block, p.kind.value, p.geometry, p.rounding) for block in operands]
-    data = operands[0]
-    if layer.elementwise is not None and layer.elementwise.pool_first:
-        data, saturated = _combined(layer.elementwise, operands)
+    return run_operands(layer, operand_blocks(layer, inputs), packed)
+
+
+def operand_blocks(layer: Layer, inputs: Sequence[Data]) -> list[Data]:
+    """The operands, each in the shape of `layer.operand_shape`; one where nothing is combined."""
+    data = _joined(layer.join, inputs)
+    blocks = [data] if layer.elementwise is None else np.split(data, layer.elementwise.operands, axis=3)
+    return [_shaped(block, layer) for block in blocks]
+
+
+def run_operands(layer: Layer, operands: Sequence[Data], packed: Packed | None) -> Output:
+    """What becomes of the operands: pool and combine, flatten, convolve."""
+    data, saturated = pooled_and_combined(layer, operands)
+    return run_pooled(layer, data, packed, saturated)
+
+
+def pooled_and_combined(layer: Layer, operands: Sequence[Data]) -> tuple[Data, int | None]:
+    """The operands pooled and combined, in the layer's order, and how many values saturated on the way out."""
+    if layer.elementwise is None:
+        return _pooled(layer, operands[0]), None
+    if layer.elementwise.pool_first:
+        return _combined(layer.elementwise, [_pooled(layer, operand) for operand in operands])
+    return _pooled(layer, _combined(layer.elementwise, operands)[0]), None
+
+
+def run_pooled(layer: Layer, data: Data, packed: Packed | None, saturated: int | None = None) -> Output:
+    """What becomes of the pooled data: flatten, convolve."""
     if layer.flatten:
         data = _flattened(data)
     if packed is None:
@@ -148,7 +167,15 @@ def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Ou
     return _convolved(layer, data, packed)
 
 
-def _packed(convolution: Convolution) -> Packed:
+def _pooled(layer: Layer, data: Data) -> Data:
+    if layer.pooling is None:
+        return data
+    p = layer.pooling
+    return pool.pool(data, p.kind.value, p.geometry, p.rounding)
+
+
+def packed_weight(convolution: Convolution) -> Packed:
+    """The weight as the kernels want it."""
     weight, geometry = convolution.weights.weight, convolution.geometry
     return (
         conv.pack_transposed(weight, geometry) if convolution.is_transposed else conv.pack(weight, geometry)
@@ -174,16 +201,6 @@ def _joined(join: Join, inputs: Sequence[Data]) -> Data:
         return np.concatenate(inputs, axis=3)
     pixels = [data.reshape(len(data), -1, 1, data.shape[3]) for data in inputs]
     return np.concatenate(pixels, axis=1)
-
-
-def _operands(data: Data, layer: Layer) -> list[Data]:
-    """The operands; a single one where they are combined before anything else."""
-    if layer.elementwise is None:
-        return [data]
-    blocks = np.split(data, layer.elementwise.operands, axis=3)
-    if layer.elementwise.pool_first:
-        return list(blocks)
-    return [_combined(layer.elementwise, blocks)[0]]
 
 
 def _combined(elementwise: ElementWise, operands: Sequence[Data]) -> tuple[Data, int]:

@@ -246,6 +246,7 @@ class RollingBuffer:
     shape: Shape
     processors: int
     offset: int
+    span: Span | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -296,6 +297,11 @@ class Program:
     idle: tuple[IdleLayer, ...]
     buffers: tuple[RollingBuffer, ...]
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)  # of the global keys given
+
+    def span_of(self, key: str) -> Span | None:
+        """Where a global key has its value, None where the file does not give it."""
+        return dict(self.spans).get(key)
 
     @property
     def order(self) -> tuple[int, ...]:

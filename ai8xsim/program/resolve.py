@@ -6,7 +6,7 @@ from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, by_place, error, errors_among, note
+from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import Surroundings, resolve_layer
@@ -51,7 +51,13 @@ def resolve(
         idle=tuple(_idle(layer, weights) for layer in network.layers if layer not in path),
         buffers=buffers,
         diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found]),
+        spans=_global_spans(network),
     )
+
+
+def _global_spans(network: NetworkDescription) -> tuple[tuple[str, Span], ...]:
+    given = {key: getattr(network, key) for key in ("arch", "output_map", "snoop")}
+    return tuple((key, value.span) for key, value in given.items() if value is not None)
 
 
 def _refusal(network: NetworkDescription, checkpoint: Checkpoint, found: list[Diagnostic]) -> ResolveError:
@@ -85,7 +91,9 @@ def _rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
     described = network.data_buffer[index]
     rows, *columns = described.dim.value
     shape = Shape(described.channels.value, rows, columns[0] if columns else 1, is_1d=not columns)
-    return RollingBuffer(described.name.value, shape, described.processors.value, described.offset.value)
+    return RollingBuffer(
+        described.name.value, shape, described.processors.value, described.offset.value, described.span
+    )
 
 
 def _resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> list[Layer]:

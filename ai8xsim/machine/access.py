@@ -1,0 +1,67 @@
+"""The bytes that each layer touches, and when."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.device import MEMORIES
+from ai8xsim.layout import Addresses
+from ai8xsim.machine.places import Written, is_streamed, operand_addresses, streams_on, written
+from ai8xsim.machine.schedule import Schedule, schedule
+from ai8xsim.program import Layer, Program
+
+NEVER = np.iinfo(np.int64).max
+Steps = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a layer reads, (operands, rows, columns, channels), and writes; None where the data streams."""
+
+    layer: Layer
+    schedule: Schedule
+    reads: Addresses | None
+    writes: Written | None
+    has_hazard: bool  # whether it writes over something before it has read it
+
+
+def accesses(program: Program) -> tuple[Access, ...]:
+    """What each layer touches, in the order of execution."""
+    return tuple(_access(program, layer) for layer in program.layers)
+
+
+def _access(program: Program, layer: Layer) -> Access:
+    memory_bytes = program.device.data_memory_bytes
+    reads = None if is_streamed(program, layer) else operand_addresses(layer, memory_bytes)
+    writes = None if streams_on(program, layer) else written(layer, memory_bytes)
+    steps = schedule(layer)
+    hazard = reads is not None and writes is not None and _overlaps(program, reads, writes, steps)
+    return Access(layer, steps, reads, writes, hazard)
+
+
+def _overlaps(program: Program, reads: Addresses, writes: Written, steps: Schedule) -> bool:
+    own = first_writes(MEMORIES * program.device.data_memory_bytes, writes)
+    exists = reads >= 0
+    return bool((own[reads[exists]] < last_reads(reads, steps)[exists]).any())
+
+
+def existing(addresses: Addresses) -> Addresses:
+    """The addresses of bytes that exist."""
+    return addresses[addresses >= 0]
+
+
+def first_writes(size: int, writes: Written) -> Steps:
+    """For each byte of the memories, the step in which the layer first writes it."""
+    own = np.full(size, NEVER)
+    for row in reversed(range(len(writes.data))):
+        own[existing(writes.data[row])] = row
+        own[existing(writes.filler[row])] = row
+    return own
+
+
+def last_reads(reads: Addresses, steps: Schedule) -> Steps:
+    """For each byte read, the last step in which it is; -1 where no window reaches it."""
+    used = np.where(steps.columns[None, :, None], steps.rows[:, None, None], -1)
+    return np.broadcast_to(used, reads.shape)
+

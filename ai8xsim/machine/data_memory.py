@@ -1,0 +1,123 @@
+"""The bytes of the data memories, and how layers work on them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.device import MEMORIES
+from ai8xsim.engine.portable import (
+    Output,
+    Packed,
+    operand_blocks,
+    packed_weight,
+    pooled_and_combined,
+    run_operands,
+    run_pooled,
+)
+from ai8xsim.layout import Addresses
+from ai8xsim.machine.access import Access, existing
+from ai8xsim.machine.places import comes_by_fifo, sample_addresses
+from ai8xsim.machine.schedule import window
+from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Source
+
+Data = npt.NDArray[Any]
+
+
+class DataMemory:
+    """The data memories: zero at first, then as the layers leave them, inference after inference.
+
+    UNVERIFIED: that they are zero at first, and that bytes beyond the end of an instance read as zero.
+    """
+
+    def __init__(self, program: Program, plan: Sequence[Access]) -> None:
+        self._program, self._plan = program, plan
+        self._bytes = np.zeros(MEMORIES * program.device.data_memory_bytes, np.int8)
+        self._packed = {a.layer.index: packed_weight(a.layer.convolution) for a in plan if a.layer.convolution}
+
+    def inference(self, sample_nhwc: Data) -> dict[int, Output]:
+        """Run all layers on a sample. Returns each layer's output, (1, rows, columns, channels); an output layer's
+        as it is when it is unloaded behind the last layer."""
+        if not comes_by_fifo(self._program):
+            self._store(sample_addresses(self._program, self._program.device.data_memory_bytes), sample_nhwc[0])
+        streamed: dict[int, Output] = {}
+        for access in self._plan:
+            layer = access.layer
+            if access.has_hazard:
+                output = self._row_by_row(access)
+            else:
+                operands = self._operands(access, sample_nhwc, streamed)
+                output = run_operands(layer, operands, self._packed.get(layer.index))
+                self._write(access, output.data)
+            streamed[layer.index] = output
+        return {index: self._unloaded(index, output) for index, output in streamed.items()}
+
+    def _store(self, places: Addresses, values: Data) -> None:
+        exists = places >= 0
+        self._bytes[places[exists]] = values[exists]
+
+    def _load(self, places: Addresses) -> Data:
+        return np.where(places >= 0, self._bytes[places], np.int8(0))
+
+    def _operands(self, access: Access, sample: Data, streamed: Mapping[int, Output]) -> list[Data]:
+        """The layer's operands: from memory, or what a FIFO or a streaming layer hands on."""
+        sources = access.layer.inputs
+        by_fifo = comes_by_fifo(self._program) and any(s.source is Source.SAMPLE for s in sources)
+        if access.reads is not None and not by_fifo:
+            return [self._load(places)[None] for places in access.reads]
+        inputs = [sample if s.source is Source.SAMPLE else streamed[s.index].data for s in sources]
+        return operand_blocks(access.layer, inputs)
+
+    def _write(self, access: Access, data: Data) -> None:
+        for row in range(access.layer.output_shape.rows if access.writes else 0):
+            self._write_row(access, row, data[0, row])
+
+    def _write_row(self, access: Access, row: int, values: Data) -> None:
+        assert access.writes is not None
+        self._bytes[existing(access.writes.filler[row])] = 0
+        if access.writes.data.ndim == 4:
+            values = np.ascontiguousarray(values, "<i4")[..., None].view(np.int8)
+        self._store(access.writes.data[row], values)
+
+    def _row_by_row(self, access: Access) -> Output:
+        """A layer that writes over what it has yet to read: in each step it reads, then writes a row."""
+        layer, packed = access.layer, self._packed.get(access.layer.index)
+        pooled = np.zeros((1, *layer.pooled_shape.chw[1:], layer.pooled_shape.channels), np.int8)
+        rows: list[Data] = []
+        saturated = 0
+        for step in range(layer.output_shape.rows):
+            for row in np.flatnonzero(access.schedule.pooled == step):
+                pooled[0, row] = self._pooled_row(access, int(row))
+            output = _output_row(layer, pooled, step, packed)
+            saturated += output.saturated or 0
+            rows.append(output.data)
+            self._write_row(access, step, output.data[0, 0])
+        return Output(np.concatenate(rows, axis=1), saturated)
+
+    def _pooled_row(self, access: Access, row: int) -> Data:
+        assert access.reads is not None
+        taken = list(window(access.layer, row, axis=0))
+        operands = [self._load(places[taken[0] : taken[-1] + 1])[None] for places in access.reads]
+        return pooled_and_combined(access.layer, operands)[0][0, 0]
+
+    def _unloaded(self, index: int, output: Output) -> Output:
+        access = next(access for access in self._plan if access.layer.index == index)
+        if not access.layer.is_output or access.writes is None:
+            return output
+        values = self._load(access.writes.data)
+        if values.ndim == 4:
+            values = np.ascontiguousarray(values).view("<i4")[..., 0]
+        return Output(values[None], output.saturated)
+
+
+def _output_row(layer: Layer, pooled: Data, row: int, packed: Packed | None) -> Output:
+    """One row of the output, from the rows that it needs."""
+    if packed is None or layer.flatten:
+        data = pooled if layer.flatten else pooled[:, row : row + 1]
+        return run_pooled(layer, data, packed)
+    whole = run_pooled(layer, pooled, packed)
+    return Output(whole.data[:, row : row + 1], None)
+
+

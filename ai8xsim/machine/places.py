@@ -1,0 +1,162 @@
+"""Where each layer's data lies: its operands, its output, the sample, the rolling buffers.
+
+Source: `spec/REGISTERS.md` 6.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ai8xsim.device import PROCESSORS_PER_MEMORY, WORD_BYTES
+from ai8xsim.layout import NOWHERE, Addresses, DataLayout, enabled
+from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Operator, RollingBuffer, Source
+
+
+def input_layout(layer: Layer) -> DataLayout:
+    """Where the layer reads its operands: their shape is the one after crop and reshape."""
+    place, shape = layer.placement, layer.operand_shape
+    return DataLayout(
+        processors=place.processors,
+        offset=place.in_offset,
+        channels=shape.channels,
+        pixels=shape.pixels,
+        operands=operand_count(layer),
+        gap=place.read_gap,
+        is_chw=place.data_format == "chw",
+    )
+
+
+def operand_count(layer: Layer) -> int:
+    """How many operands the layer reads; 1 where it combines none."""
+    return layer.elementwise.operands if layer.elementwise else 1
+
+
+def output_layout(layer: Layer) -> DataLayout:
+    """Where the layer writes its output."""
+    place, shape = layer.placement, layer.output_shape
+    return DataLayout(
+        processors=place.output_processors,
+        offset=place.out_offset,
+        channels=shape.channels,
+        pixels=shape.pixels,
+        gap=place.write_gap,
+        bits=layer.output_stage.bits,
+    )
+
+
+def sample_layout(program: Program) -> DataLayout:
+    """Where the sample is loaded to: in the shape that it has, to where the first layer reads."""
+    first, shape = program.layers[0], program.input_shape
+    operands = operand_count(first)
+    loaded = operands if shape.channels == operands * first.operand_shape.channels else 1
+    return DataLayout(
+        processors=first.placement.processors,
+        offset=first.placement.in_offset,
+        channels=shape.channels // loaded,
+        pixels=shape.pixels,
+        operands=loaded,
+        is_chw=first.placement.data_format == "chw",
+    )
+
+
+def buffer_layout(buffer: RollingBuffer) -> DataLayout:
+    """Where a rolling buffer lies."""
+    return DataLayout(
+        processors=buffer.processors,
+        offset=buffer.offset,
+        channels=buffer.shape.channels,
+        pixels=buffer.shape.pixels,
+    )
+
+
+def comes_by_fifo(program: Program) -> bool:
+    """Whether the sample arrives through a FIFO instead of lying in memory."""
+    options = program.options
+    return options.fifo or options.fast_fifo or options.fast_fifo_quad
+
+
+def is_streamed(program: Program, layer: Layer) -> bool:
+    """Whether the layer's input never lies in memory as a whole: it passes through a ring, row by row."""
+    if not layer.placement.streaming:
+        return False
+    sources = [entry.source for entry in layer.inputs]
+    if sources == [Source.SAMPLE]:
+        return comes_by_fifo(program)
+    producers = {entry.index for entry in layer.inputs}
+    return sources == [Source.LAYER] and all(
+        other.placement.streaming for other in program.layers if other.index in producers
+    )
+
+
+def streams_on(program: Program, layer: Layer) -> bool:
+    """Whether the layer's output goes through the ring of a streaming layer and is never stored as a whole."""
+    readers = [reader for reader in program.layers if _reads(reader, layer)]
+    return bool(readers) and not layer.is_output and all(is_streamed(program, reader) for reader in readers)
+
+
+def _reads(reader: Layer, layer: Layer) -> bool:
+    return any(entry.source is Source.LAYER and entry.index == layer.index for entry in reader.inputs)
+
+
+@dataclass(frozen=True)
+class Written:
+    """The bytes that a layer (or the loader of the sample) writes.
+
+    data: (rows, columns, channels), for 32 bits (rows, columns, channels, 4).
+    filler: (rows, bytes): what else lies in the words of a row; it becomes zero.
+    """
+
+    data: Addresses
+    filler: Addresses
+
+
+def operand_addresses(layer: Layer, memory_bytes: int) -> Addresses:
+    """Where each operand is read: (operands, rows, columns, channels)."""
+    layout, shape = input_layout(layer), layer.operand_shape
+    return layout.addresses(memory_bytes).reshape(layout.operands, shape.rows, shape.columns, shape.channels)
+
+
+def sample_addresses(program: Program, memory_bytes: int) -> Addresses:
+    """Where the sample is loaded to: (rows, columns, channels)."""
+    layout, shape = sample_layout(program), program.input_shape
+    blocks = layout.addresses(memory_bytes)
+    return np.concatenate(list(blocks), axis=1).reshape(shape.rows, shape.columns, shape.channels)
+
+
+def written(layer: Layer, memory_bytes: int) -> Written:
+    """What the layer writes."""
+    layout, shape = output_layout(layer), layer.output_shape
+    data = layout.addresses(memory_bytes)[0]
+    wide = data.shape[2:]
+    filler = np.zeros((shape.rows, 0), np.int64)
+    if layout.bits == 8:
+        filler = _filler(layout, layer.operator, memory_bytes).reshape(shape.rows, -1)
+    return Written(data.reshape(shape.rows, shape.columns, shape.channels, *wide), filler)
+
+
+def _filler(layout: DataLayout, operator: Operator, memory_bytes: int) -> Addresses:
+    """The bytes of the words written that belong to no channel: (pixels, bytes).
+
+    Outputs begin at the first processor of a memory instance, and processors left out in between count like any
+    other with a kernel of zeros. A pass-through writes the words of its own processors only.
+    UNVERIFIED: that the bytes behind the last channel, up to the end of the word, are written as well.
+    """
+    used = enabled(layout.processors)
+    if operator is Operator.PASSTHROUGH:
+        lanes = [p for m in layout.memories for p in range(4 * m, 4 * m + PROCESSORS_PER_MEMORY)]
+    else:
+        first, last = (p // PROCESSORS_PER_MEMORY for p in (used[0], used[-1]))
+        lanes = list(range(first * PROCESSORS_PER_MEMORY, (last + 1) * PROCESSORS_PER_MEMORY))
+    in_last_pass = layout.channels - (layout.passes - 1) * layout.expected_processors
+    memories, bytes_ = np.divmod(np.array(lanes), PROCESSORS_PER_MEMORY)
+    pixels, numbers = np.arange(layout.pixels)[:, None, None], np.arange(layout.passes)[None, :, None]
+    words = (pixels * layout.passes + numbers) * (layout.gap + 1) + layout.offset // WORD_BYTES
+    inside = words * WORD_BYTES + bytes_
+    flat = np.where(inside < memory_bytes, memories * memory_bytes + inside, NOWHERE)
+    carries = np.array([[p in used[:count] for p in lanes] for count in _counts(layout, in_last_pass)])
+    return flat[:, ~carries]
+
+
+def _counts(layout: DataLayout, in_last_pass: int) -> list[int]:
+    return [layout.expected_processors] * (layout.passes - 1) + [in_last_pass]

@@ -1,0 +1,88 @@
+"""Whether the processor maps have as many bits as the channels need, and which map to write instead."""
+
+from collections.abc import Iterator
+
+from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.layout import DataLayout, enabled, suggested_processors
+from ai8xsim.machine.places import buffer_layout, input_layout, output_layout
+from ai8xsim.program import Layer, Program
+
+
+def processor_faults(program: Program) -> Iterator[Diagnostic]:
+    """Layers and buffers with more or fewer processors than their channels need.
+
+    Source: vendor document, key `processors`; `spec/ARITHMETIC.md`, "Channels, passes and processors".
+    """
+    for layer in program.layers:
+        yield from input_processor_faults(layer)
+        yield from output_processor_faults(program, layer)
+    for buffer in program.buffers:
+        layout = buffer_layout(buffer)
+        if not layout.is_complete:
+            message = f"the data buffer `{buffer.name}` has {_enabled(layout)} for {layout.channels} channels"
+            yield error("buffer-processors", message, buffer.span, help=_remedy("processors", layout))
+
+
+def input_processor_faults(layer: Layer) -> Iterator[Diagnostic]:
+    """Whether the layer's own map fits its input channels."""
+    layout = input_layout(layer)
+    if layout.is_complete:
+        return
+    message = f"{layer.title} enables {_enabled(layout)} for {_channels(layout)}"
+    span = layer.span_of("processors")
+    yield error("processor-count", message, span, _label(layout), _why(layout), _remedy("processors", layout))
+
+
+def output_processor_faults(program: Program, layer: Layer) -> Iterator[Diagnostic]:
+    """Whether the map that the layer writes to fits its output channels."""
+    layout = output_layout(layer)
+    if layout.is_complete:
+        return
+    following = _following(program, layer)
+    output_map = program.span_of("output_map") if following is None else None
+    key, span, notes = "output_processors", layer.span_of("output_processors", "processors"), _why(layout)
+    if output_map is not None:
+        key, span = "output_map", output_map
+    elif following is not None and not layer.gives(key):
+        span = following.span_of("processors")
+        notes = (*notes, f"without `output_processors` they are the `processors` of {following.title}")
+    message = f"{layer.title} makes {_channels(layout)} and writes to {_enabled(layout)}"
+    yield error("output-processor-count", message, span, _label(layout), notes, _remedy(key, layout))
+
+
+def _following(program: Program, layer: Layer) -> Layer | None:
+    """The layer that is executed next, None behind the last one."""
+    places = [other.index for other in program.layers]
+    place = places.index(layer.index) + 1
+    return program.layers[place] if place < len(places) else None
+
+
+def _channels(layout: DataLayout) -> str:
+    return f"{layout.channels} channel{'s' if layout.channels > 1 else ''}"
+
+
+def _enabled(layout: DataLayout) -> str:
+    count = len(enabled(layout.processors))
+    return f"{count} processor{'s' if count > 1 else ''}"
+
+
+def _label(layout: DataLayout) -> str:
+    return f"{len(enabled(layout.processors))} bits, {layout.expected_processors} expected"
+
+
+def _why(layout: DataLayout) -> tuple[str, ...]:
+    if layout.passes == 1:
+        return ("up to 64 channels are worked on in one pass, each by a processor of its own",)
+    share = -(-layout.channels // layout.passes)
+    rounded = f", rounded up to a multiple of 4: {layout.expected_processors}"
+    tail = rounded if share != layout.expected_processors else f" = {share}"
+    return (
+        f"{layout.channels} channels take {layout.passes} passes of at most 64; "
+        f"{layout.channels} / {layout.passes}{tail}",
+    )
+
+
+def _remedy(key: str, layout: DataLayout) -> str:
+    return f"write `{key}: 0x{suggested_processors(layout):016x}`"
+
+
