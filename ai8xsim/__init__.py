@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from ai8xsim.device import DEVICES, MAX78000, MAX78002, Device
     from ai8xsim.diagnostics import Diagnostic, Severity, Span, render
     from ai8xsim.errors import Ai8xsimError, CheckpointError, InputError, NetworkError, ResolveError
+    from ai8xsim.machine.ledger import Misread
+    from ai8xsim.machine.machine import Machine, MachineTrace
     from ai8xsim.network import NetworkDescription, read_network
     from ai8xsim.program import Options, Program, resolve
+    from ai8xsim.rules import Findings, check
     from ai8xsim.simulator import Session, Simulator
     from ai8xsim.trace import Difference, LayerTrace, Trace, load_trace
 
@@ -30,8 +33,11 @@ _ROOMS = MappingProxyType(
         "device": ("DEVICES", "MAX78000", "MAX78002", "Device"),
         "diagnostics": ("Diagnostic", "Severity", "Span", "render"),
         "errors": ("Ai8xsimError", "CheckpointError", "InputError", "NetworkError", "ResolveError"),
+        "machine.ledger": ("Misread",),
+        "machine.machine": ("Machine", "MachineTrace"),
         "network": ("NetworkDescription", "read_network"),
         "program": ("Options", "Program", "resolve"),
+        "rules": ("Findings", "check"),
         "simulator": ("Session", "Simulator"),
         "trace": ("Difference", "LayerTrace", "Trace", "load_trace"),
     }
@@ -48,8 +54,12 @@ __all__ = [
     "Device",
     "Diagnostic",
     "Difference",
+    "Findings",
     "InputError",
     "LayerTrace",
+    "Machine",
+    "MachineTrace",
+    "Misread",
     "NetworkDescription",
     "NetworkError",
     "Options",
@@ -61,6 +71,7 @@ __all__ = [
     "Span",
     "Trace",
     "__version__",
+    "check",
     "load_trace",
     "read_checkpoint",
     "read_network",

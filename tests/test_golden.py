@@ -174,7 +174,7 @@ REFUSED = {  # broken inputs of which no value can be computed; the others are t
     "ckpt_unquantized": "unquantized-checkpoint", "concat_dims": "concatenation",
     "conv1d_2d_sample": "dimensions", "conv1d_kernel10": "out-of-range",
     "dilation_none": "dilation-without-convolution", "elt_chan": "operands", "elt_mul": "unknown-value",
-    "file_syntax": "yaml-syntax", "flatten_missing": "channel-mismatch", "groups3_78002": "channel-mismatch",
+    "file_syntax": "yaml-syntax", "flatten_missing": "channel-mismatch", "groups3_78002": "groups",
     "kernel_list": "wrong-type", "key_layer": "unknown-key", "key_top": "unknown-key",
     "layers_dict": "wrong-type", "layers_null": "wrong-type", "mix_2d_1d": "dimensions",
     "no_arch": "missing-key", "no_dataset": "missing-key", "no_layers": "missing-key",

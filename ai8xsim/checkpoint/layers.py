@@ -119,8 +119,17 @@ def read_layer(key: WeightKey, reader: StateReader) -> LayerFindings:
     if fractions or errors_among(found):
         return LayerFindings(None, fractions, tuple(found))
     integers = None if bias is None else to_integers(bias)
-    layer = CheckpointLayer(key.layer, key.key, to_integers(weight), integers, shift, bits)
+    scale = _final_scale(key, reader)
+    layer = CheckpointLayer(key.layer, key.key, to_integers(weight), integers, shift, bits, scale)
     return LayerFindings(layer, None, tuple(found))
+
+
+def _final_scale(key: WeightKey, reader: StateReader) -> int | None:
+    """The scale of the training software, which the chip does not need; None where it is no whole number."""
+    try:
+        return reader.integer(f"{key.owner}.final_scale")
+    except UnreadableError:
+        return None
 
 
 def _overlooked(key: WeightKey, state: Mapping[str, object]) -> list[Diagnostic]:

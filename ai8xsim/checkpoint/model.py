@@ -18,6 +18,7 @@ class CheckpointLayer:
     bias: read-only int64 with one axis, or None; the chip's bias is floor(bias / 2**(weight_bits - 1)).
         A fraction in the file is rounded down, which does not change that.
     output_shift, weight_bits: None where the file has no such key; weight_bits is 0, 1, 2, 4 or 8.
+    final_scale: what newer training software multiplies the output by, as a power of two; the chip does not.
 
     Equal layers have equal names, keys, numbers and arrays.
     Source: `spec/TRAINING.md` section 6; `izer/checkpoint.py` of the vendor's loader.
@@ -29,6 +30,7 @@ class CheckpointLayer:
     bias: NDArray[np.int64] | None = None
     output_shift: int | None = None
     weight_bits: int | None = None
+    final_scale: int | None = None
 
     def _scalars(self) -> tuple[object, ...]:
         return self.name, self.weight_key, self.weight.shape, self.output_shift, self.weight_bits

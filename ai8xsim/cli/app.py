@@ -6,9 +6,11 @@ import traceback
 
 import click
 
+from ai8xsim.cli.check import check
 from ai8xsim.cli.demo import demo
 from ai8xsim.cli.explain import explain
 from ai8xsim.cli.output import show_diagnostics
+from ai8xsim.cli.schema import schema
 from ai8xsim.cli.simulate import simulate
 from ai8xsim.errors import Ai8xsimError
 from ai8xsim.version import __version__
@@ -22,8 +24,10 @@ def cli() -> None:
     """Know before synthesis what the CNN accelerator of a MAX78000 or MAX78002 will compute, bit for bit."""
 
 
+cli.add_command(check)
 cli.add_command(demo)
 cli.add_command(explain)
+cli.add_command(schema)
 cli.add_command(simulate)
 
 

@@ -60,6 +60,6 @@ def _key_page(table: str, key: object) -> str:
 
 
 def _code_page(code: Code) -> str:
-    rows = (("why", code.why), ("mend", code.mend))
+    rows = (("why", code.why), ("mend", code.mend), ("source", code.source))
     body = [click.wrap_text(f"{title}: {text}", 96, "  ", "    ") for title, text in rows]
     return "\n".join([f"{code.name}", click.wrap_text(code.what, 96, "  ", "  "), *body])

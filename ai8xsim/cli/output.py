@@ -16,17 +16,17 @@ from ai8xsim.diagnostics import Diagnostic, Severity, errors_among, render
 COLOURS = MappingProxyType({Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"})
 
 
-def show_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
-    """Print diagnostics as a compiler does, and how many there are."""
+def show_diagnostics(diagnostics: Iterable[Diagnostic], to_stderr: bool = True, counts: bool = True) -> None:
+    """Print diagnostics as a compiler does, and how many errors there are."""
     shown = tuple(diagnostics)
     for diagnostic in shown:
         headline, *rest = render(diagnostic).split("\n")
         if not os.environ.get("NO_COLOR"):
             headline = click.style(headline, fg=COLOURS[diagnostic.severity], bold=True)
-        click.echo(headline, err=True)
-        click.echo("\n".join([*rest, ""]), err=True)
+        click.echo(headline, err=to_stderr)
+        click.echo("\n".join([*rest, ""]), err=to_stderr)
     faults = len(errors_among(shown))
-    if faults:
+    if faults and counts:
         click.echo(f"{faults} error{'s' if faults > 1 else ''}", err=True)
 
 

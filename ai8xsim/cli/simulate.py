@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,8 @@ from ai8xsim.cli.output import (
     show_diagnostics,
     write_file,
 )
+from ai8xsim.cli.reading import collect
+from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.device import Device
-    from ai8xsim.diagnostics import Diagnostic
+    from ai8xsim.engine.computed import Progress
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program
     from ai8xsim.trace import Difference, Trace
@@ -40,8 +42,6 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 LARGEST_SAMPLE = 1 << 24
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,20 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @click.option("--trace", "trace_file", type=FILE, help="Write every layer's output as .npz.")
 @click.option("--expect", type=FILE, help="Compare with an output (.npy) or a trace (.npz).")
 @click.option("--save-sample", type=FILE, help="Write the samples that were used as .npy.")
+@click.option(
+    "--level",
+    type=click.Choice(["functional", "memory"]),
+    default="functional",
+    show_default=True,
+    help="Tensors, or the bytes of the data memories.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Run all samples N times one after another, as the chip does: what memory and data buffers hold stays.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads that share the work (or AI8XSIM_THREADS).")
 @with_options(*LOADER_OPTIONS, *OUTPUT_OPTIONS)
 def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
@@ -104,9 +118,29 @@ def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
         print_json(_failure(flags["device"], fault.diagnostics))
         return 1
     difference = loaded.expectation(trace) if loaded.expectation else None
+    misreads = _misreads(loaded.program, trace)
     _write(trace, loaded.samples, outputs)
-    _show(loaded.program, trace, flags, difference)
-    return 0 if difference is None else 1
+    _show(loaded.program, trace, flags, Verdict(difference, misreads))
+    return 0 if difference is None and not errors_among(misreads) else 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run has to say besides its values: how it differs from the expectation, what was misread in memory."""
+
+    difference: "Difference | None"
+    misreads: tuple[Diagnostic, ...]
+
+
+def _misreads(program: "Program", trace: "Trace") -> tuple[Diagnostic, ...]:
+    """What the memory level found, each finding once."""
+    from ai8xsim.machine.machine import MachineTrace
+    from ai8xsim.rules.contents import misread_diagnostics
+
+    if not isinstance(trace, MachineTrace):
+        return ()
+    found = (d for inference in trace.misreads for d in misread_diagnostics(program, inference))
+    return by_place(found)
 
 
 def _refuse_other_than_one(origin: Origin) -> None:
@@ -132,10 +166,10 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     from ai8xsim.program import resolve
 
     found: list[Diagnostic] = []
-    described = _collect(found, lambda: read_network(network))
-    stored = _collect(found, lambda: read_checkpoint(checkpoint))
-    samples = _collect(found, lambda: _read_samples(origin))
-    expectation = _collect(found, lambda: _read_expectation(flags["expect"]))
+    described = collect(found, lambda: read_network(network))
+    stored = collect(found, lambda: read_checkpoint(checkpoint))
+    samples = collect(found, lambda: _read_samples(origin))
+    expectation = collect(found, lambda: _read_expectation(flags["expect"]))
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
     if samples is None:
@@ -143,17 +177,6 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     shape = samples.shape[1:] if origin.batch else samples.shape
     program = resolve(described, stored, flags["device"], shape, loader_options(flags))
     return Loaded(program, samples, expectation)
-
-
-def _collect(found: "list[Diagnostic]", read: "Callable[[], T]") -> "T | None":
-    """What `read` returns; None if it fails, and then its diagnostics are among those found."""
-    from ai8xsim.errors import Ai8xsimError
-
-    try:
-        return read()
-    except Ai8xsimError as fault:
-        found += fault.diagnostics
-        return None
 
 
 def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None] | None":
@@ -199,13 +222,32 @@ def _run(loaded: Loaded, origin: Origin, flags: dict[str, Any]) -> "Trace":
     from ai8xsim.errors import InputError
     from ai8xsim.report.terminal import progress_bar
 
-    simulator = make_simulator(loaded.program, flags["threads"])
+    run = _runner(loaded, origin, flags)
     try:
         with progress_bar("simulating", hidden=flags["quiet"] or flags["as_json"]) as progress:
-            return simulator.run(loaded.samples, progress=progress)
+            return run(progress)
     except InputError as fault:
         file = Span(str(origin.sample or origin.batch))
         raise InputError(replace(diagnostic, span=file) for diagnostic in fault.diagnostics) from None
+
+
+def _runner(loaded: Loaded, origin: Origin, flags: dict[str, Any]) -> "Callable[[Progress], Trace]":
+    """What runs the samples, given something that reports its progress."""
+    import numpy as np
+
+    samples, repeat = loaded.samples, flags["repeat"]
+    if repeat > 1:
+        batch = samples if origin.batch else samples[None]
+        samples = np.concatenate([batch] * repeat)
+    if flags["level"] == "memory":
+        from ai8xsim.machine.machine import Machine
+
+        machine = Machine(loaded.program)
+        return lambda progress: machine.run(samples, keep_memory=repeat > 1, progress=progress)
+    simulator = make_simulator(loaded.program, flags["threads"])
+    if repeat > 1:
+        return lambda progress: simulator.session().run(samples)
+    return lambda progress: simulator.run(samples, progress=progress)
 
 
 def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...]) -> None:
@@ -220,16 +262,17 @@ def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...]) -
         write_file(save_sample, lambda stream: np.save(stream, samples.astype(np.int64)))
 
 
-def _show(program: "Program", trace: "Trace", flags: dict[str, Any], difference: "Difference | None") -> None:
+def _show(program: "Program", trace: "Trace", flags: dict[str, Any], verdict: Verdict) -> None:
     from ai8xsim.report.terminal import print_comparison, print_trace
 
-    expected = flags["expect"]
+    expected, difference = flags["expect"], verdict.difference
+    diagnostics = by_place([*program.diagnostics, *verdict.misreads])
     if flags["as_json"]:
         comparison = {"difference": str(difference) if difference else None} if expected else {}
-        print_json(_record(program, trace) | comparison)
+        print_json(_record(program, trace, diagnostics) | comparison)
         return
+    show_diagnostics(errors_among(diagnostics) if flags["quiet"] else diagnostics)
     if not flags["quiet"]:
-        show_diagnostics(program.diagnostics)
         if flags["random"] is not None:
             click.echo(f"a random sample of {program.input_shape}, seed {flags['random']}")
         print_trace(trace)
@@ -237,7 +280,7 @@ def _show(program: "Program", trace: "Trace", flags: dict[str, Any], difference:
         print_comparison(difference, expected.name)
 
 
-def _record(program: "Program", trace: "Trace") -> dict[str, Any]:
+def _record(program: "Program", trace: "Trace", diagnostics: tuple[Diagnostic, ...]) -> dict[str, Any]:
     output = trace.layers[-1]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -258,7 +301,7 @@ def _record(program: "Program", trace: "Trace") -> dict[str, Any]:
             }
             for layer in trace
         ],
-        "diagnostics": [diagnostic_record(d) for d in program.diagnostics],
+        "diagnostics": [diagnostic_record(d) for d in diagnostics],
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.engine.computed import Computed, Int8, Keep, Progress
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program
@@ -19,7 +20,6 @@ from ai8xsim.program.operations import (
     Convolution,
     ElementWise,
     Input,
-    Join,
     RollingBuffer,
     Source,
 )
@@ -136,13 +136,6 @@ def run_layer(layer: Layer, inputs: Sequence[Data], packed: Packed | None) -> Ou
     return run_operands(layer, operand_blocks(layer, inputs), packed)
 
 
-def operand_blocks(layer: Layer, inputs: Sequence[Data]) -> list[Data]:
-    """The operands, each in the shape of `layer.operand_shape`; one where nothing is combined."""
-    data = _joined(layer.join, inputs)
-    blocks = [data] if layer.elementwise is None else np.split(data, layer.elementwise.operands, axis=3)
-    return [_shaped(block, layer) for block in blocks]
-
-
 def run_operands(layer: Layer, operands: Sequence[Data], packed: Packed | None) -> Output:
     """What becomes of the operands: pool and combine, flatten, convolve."""
     data, saturated = pooled_and_combined(layer, operands)
@@ -194,28 +187,8 @@ def _fetch(source: Input, x_nhwc: Data, computed: Mapping[int, Output], buffers:
     return buffers[source.index][:, source.first_row :]
 
 
-def _joined(join: Join, inputs: Sequence[Data]) -> Data:
-    if len(inputs) == 1:
-        return inputs[0]
-    if join is Join.CHANNELS:
-        return np.concatenate(inputs, axis=3)
-    pixels = [data.reshape(len(data), -1, 1, data.shape[3]) for data in inputs]
-    return np.concatenate(pixels, axis=1)
-
-
 def _combined(elementwise: ElementWise, operands: Sequence[Data]) -> tuple[Data, int]:
     return requantize.saturate(eltwise.combine(operands, elementwise.operation))
-
-
-def _shaped(data: Data, layer: Layer) -> Data:
-    """Without the cropped rows, in the operand's shape: values keep their order channel, row, column."""
-    front, behind = layer.crop
-    data = data[:, front : data.shape[1] - behind]
-    shape = layer.operand_shape
-    if data.shape[1:] == (shape.rows, shape.columns, shape.channels):
-        return np.ascontiguousarray(data)
-    x_nchw = data.transpose(0, 3, 1, 2).reshape(-1, *shape.chw)
-    return np.ascontiguousarray(x_nchw.transpose(0, 2, 3, 1))
 
 
 def _flattened(data: Data) -> Data:

@@ -10,6 +10,7 @@ from ai8xsim.layout import Addresses
 from ai8xsim.machine.places import Written, is_streamed, operand_addresses, streams_on, written
 from ai8xsim.machine.schedule import Schedule, schedule
 from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Source
 
 NEVER = np.iinfo(np.int64).max
 Steps = npt.NDArray[np.int64]
@@ -26,14 +27,21 @@ class Access:
     has_hazard: bool  # whether it writes over something before it has read it
 
 
-def accesses(program: Program) -> tuple[Access, ...]:
-    """What each layer touches, in the order of execution."""
-    return tuple(_access(program, layer) for layer in program.layers)
+def accesses(program: Program, unknown: frozenset[int] = frozenset()) -> tuple[Access, ...]:
+    """What each layer touches, in the order of execution.
+
+    unknown: layers of which that cannot be said. What they hand on is not looked for in memory.
+    """
+    return tuple(_access(program, layer, unknown) for layer in program.layers)
 
 
-def _access(program: Program, layer: Layer) -> Access:
+def _access(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
+    producers = {entry.index for entry in layer.inputs if entry.source is Source.LAYER}
+    if layer.index in unknown:
+        return Access(layer, schedule(layer), None, None, has_hazard=False)
     memory_bytes = program.device.data_memory_bytes
-    reads = None if is_streamed(program, layer) else operand_addresses(layer, memory_bytes)
+    by_hand = is_streamed(program, layer) or bool(producers & unknown)
+    reads = None if by_hand else operand_addresses(layer, memory_bytes)
     writes = None if streams_on(program, layer) else written(layer, memory_bytes)
     steps = schedule(layer)
     hazard = reads is not None and writes is not None and _overlaps(program, reads, writes, steps)
@@ -64,4 +72,3 @@ def last_reads(reads: Addresses, steps: Schedule) -> Steps:
     """For each byte read, the last step in which it is; -1 where no window reaches it."""
     used = np.where(steps.columns[None, :, None], steps.rows[:, None, None], -1)
     return np.broadcast_to(used, reads.shape)
-

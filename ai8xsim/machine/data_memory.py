@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.device import MEMORIES
+from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.engine.portable import (
     Output,
     Packed,
-    operand_blocks,
     packed_weight,
     pooled_and_combined,
     run_operands,
@@ -18,7 +18,7 @@ from ai8xsim.engine.portable import (
 )
 from ai8xsim.layout import Addresses
 from ai8xsim.machine.access import Access, existing
-from ai8xsim.machine.places import comes_by_fifo, sample_addresses
+from ai8xsim.machine.places import lies_in_memory, sample_addresses
 from ai8xsim.machine.schedule import window
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
@@ -35,13 +35,17 @@ class DataMemory:
     def __init__(self, program: Program, plan: Sequence[Access]) -> None:
         self._program, self._plan = program, plan
         self._bytes = np.zeros(MEMORIES * program.device.data_memory_bytes, np.int8)
-        self._packed = {a.layer.index: packed_weight(a.layer.convolution) for a in plan if a.layer.convolution}
+        self._packed = {
+            a.layer.index: packed_weight(a.layer.convolution) for a in plan if a.layer.convolution
+        }
 
     def inference(self, sample_nhwc: Data) -> dict[int, Output]:
         """Run all layers on a sample. Returns each layer's output, (1, rows, columns, channels); an output layer's
         as it is when it is unloaded behind the last layer."""
-        if not comes_by_fifo(self._program):
-            self._store(sample_addresses(self._program, self._program.device.data_memory_bytes), sample_nhwc[0])
+        if lies_in_memory(self._program):
+            self._store(
+                sample_addresses(self._program, self._program.device.data_memory_bytes), sample_nhwc[0]
+            )
         streamed: dict[int, Output] = {}
         for access in self._plan:
             layer = access.layer
@@ -64,8 +68,8 @@ class DataMemory:
     def _operands(self, access: Access, sample: Data, streamed: Mapping[int, Output]) -> list[Data]:
         """The layer's operands: from memory, or what a FIFO or a streaming layer hands on."""
         sources = access.layer.inputs
-        by_fifo = comes_by_fifo(self._program) and any(s.source is Source.SAMPLE for s in sources)
-        if access.reads is not None and not by_fifo:
+        is_handed_on = not lies_in_memory(self._program) and any(s.source is Source.SAMPLE for s in sources)
+        if access.reads is not None and not is_handed_on:
             return [self._load(places)[None] for places in access.reads]
         inputs = [sample if s.source is Source.SAMPLE else streamed[s.index].data for s in sources]
         return operand_blocks(access.layer, inputs)
@@ -100,7 +104,8 @@ class DataMemory:
         assert access.reads is not None
         taken = list(window(access.layer, row, axis=0))
         operands = [self._load(places[taken[0] : taken[-1] + 1])[None] for places in access.reads]
-        return pooled_and_combined(access.layer, operands)[0][0, 0]
+        pooled: Data = pooled_and_combined(access.layer, operands)[0][0, 0]
+        return pooled
 
     def _unloaded(self, index: int, output: Output) -> Output:
         access = next(access for access in self._plan if access.layer.index == index)
@@ -119,5 +124,3 @@ def _output_row(layer: Layer, pooled: Data, row: int, packed: Packed | None) -> 
         return run_pooled(layer, data, packed)
     whole = run_pooled(layer, pooled, packed)
     return Output(whole.data[:, row : row + 1], None)
-
-

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.device import MEMORIES
-from ai8xsim.engine.portable import operand_blocks
+from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.layout import NOWHERE, Addresses, enabled
 from ai8xsim.machine.access import Access, existing, first_writes, last_reads
-from ai8xsim.machine.places import buffer_layout, comes_by_fifo, sample_addresses
+from ai8xsim.machine.places import buffer_layout, lies_in_memory, sample_addresses
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Shape, Source
 
@@ -98,7 +98,9 @@ class Ledger:
         outputs: dict[int, Tags] = {}
         found: list[Misread] = []
         for access in self._plan:
-            found += self._read(access, operand_blocks(access.layer, self._inputs(access, sample, outputs)))
+            if access.reads is not None:
+                meant = operand_blocks(access.layer, self._inputs(access, sample, outputs))
+                found += self._read(access, access.reads, meant)
             outputs[access.layer.index] = self._write(access)
             self._update_buffer(access.layer, outputs[access.layer.index])
         return (*found, *self._unload(outputs))
@@ -113,7 +115,7 @@ class Ledger:
 
     def _load_sample(self) -> Tags:
         tags = self._own_tags(SAMPLE, self._program.input_shape)
-        if not comes_by_fifo(self._program):
+        if lies_in_memory(self._program):
             self._store(SAMPLE, sample_addresses(self._program, self._memory_bytes), tags[0])
         return tags
 
@@ -143,10 +145,10 @@ class Ledger:
                 meant.append(self._buffers[entry.index][:, entry.first_row :])
         return meant
 
-    def _read(self, access: Access, operands: Sequence[Tags]) -> Iterator[Misread]:
-        layer, reads = access.layer, access.reads
+    def _read(self, access: Access, reads: Addresses, operands: Sequence[Tags]) -> Iterator[Misread]:
+        layer = access.layer
         sources = {entry.source for entry in layer.inputs}
-        if reads is None or (Source.SAMPLE in sources and comes_by_fifo(self._program)):
+        if Source.SAMPLE in sources and not lies_in_memory(self._program):
             return
         own = first_writes(self._tags.size, access.writes) if access.has_hazard and access.writes else None
         steps = last_reads(reads[0], access.schedule)

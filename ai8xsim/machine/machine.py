@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.computed import Computed, Progress, layer_trace, output_indices
-from ai8xsim.machine.access import accesses
 from ai8xsim.engine.portable import Output
 from ai8xsim.errors import ResolveError
+from ai8xsim.machine.access import accesses
 from ai8xsim.machine.data_memory import DataMemory
 from ai8xsim.machine.ledger import Ledger, Misread
 from ai8xsim.machine.processors import processor_faults
@@ -91,4 +91,6 @@ class Machine:
 def _computed(layer: Layer, parts: list[Output]) -> Computed:
     data = np.concatenate([part.data for part in parts])
     counts = [part.saturated for part in parts if part.saturated is not None]
-    return Computed(layer, data.astype(np.int32) if data.dtype == np.int64 else data, sum(counts) if counts else None)
+    return Computed(
+        layer, data.astype(np.int32) if data.dtype == np.int64 else data, sum(counts) if counts else None
+    )

@@ -76,6 +76,11 @@ def comes_by_fifo(program: Program) -> bool:
     return options.fifo or options.fast_fifo or options.fast_fifo_quad
 
 
+def lies_in_memory(program: Program) -> bool:
+    """Whether the sample is loaded into memory, to processors that fit its channels."""
+    return not comes_by_fifo(program) and sample_layout(program).is_complete
+
+
 def is_streamed(program: Program, layer: Layer) -> bool:
     """Whether the layer's input never lies in memory as a whole: it passes through a ring, row by row."""
     if not layer.placement.streaming:

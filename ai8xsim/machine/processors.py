@@ -16,11 +16,17 @@ def processor_faults(program: Program) -> Iterator[Diagnostic]:
     for layer in program.layers:
         yield from input_processor_faults(layer)
         yield from output_processor_faults(program, layer)
+    yield from buffer_processor_faults(program)
+
+
+def buffer_processor_faults(program: Program) -> Iterator[Diagnostic]:
+    """Data buffers whose map does not fit their channels."""
     for buffer in program.buffers:
         layout = buffer_layout(buffer)
         if not layout.is_complete:
-            message = f"the data buffer `{buffer.name}` has {_enabled(layout)} for {layout.channels} channels"
-            yield error("buffer-processors", message, buffer.span, help=_remedy("processors", layout))
+            message = f"the data buffer `{buffer.name}` has {_enabled(layout)} for {_channels(layout)}"
+            mend = _remedy("processors", layout)
+            yield error("buffer-processors", message, buffer.span, _label(layout), _why(layout), mend)
 
 
 def input_processor_faults(layer: Layer) -> Iterator[Diagnostic]:
@@ -84,5 +90,3 @@ def _why(layout: DataLayout) -> tuple[str, ...]:
 
 def _remedy(key: str, layout: DataLayout) -> str:
     return f"write `{key}: 0x{suggested_processors(layout):016x}`"
-
-

@@ -183,7 +183,12 @@ def _without_effect(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         if layer.has_convolution:
             continue
-        for given in (layer.output_shift, layer.quantization, layer.groups):
+        if layer.output_shift and layer.output_shift.value:
+            message = f"{layer.title} shifts without a convolution"
+            why = "the shift belongs to the convolution's output stage"
+            span = layer.output_shift.span
+            yield error("shift-without-convolution", message, span, "must be 0 here", (why,), "remove it")
+        for given in (layer.quantization, layer.groups):
             if given and given.value not in {0, 1}:
                 message = f"{layer.title}: `{given.key}` has no effect without a convolution"
                 yield warning("no-effect", message, given.key_span, "ignored", help="remove it")

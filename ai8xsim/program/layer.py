@@ -1,16 +1,14 @@
 """One layer's description -> its complete operation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-
-import numpy as np
+from dataclasses import fields
 
 from ai8xsim.device import SHIFT_RANGE, WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, Span, error
-from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.layout import packed_processors, pass_count
-from ai8xsim.network import INPUT, Given, LayerDescription, NetworkDescription
+from ai8xsim.network import INPUT, Given, LayerDescription
 from ai8xsim.program import flow
+from ai8xsim.program.fitting import convolution_of, missing_channels
 from ai8xsim.program.operations import (
     Activation,
     BufferUpdate,
@@ -19,36 +17,17 @@ from ai8xsim.program.operations import (
     Input,
     Layer,
     Operator,
-    Options,
     OutputStage,
     Placement,
     RollingBuffer,
     Shape,
     Source,
-    Weights,
 )
-from ai8xsim.program.weights import AssignedWeights, kernel_size_of
+from ai8xsim.program.surroundings import Found, Surroundings
 
 BYPASS_SHIFT = 7
 
 Done = Mapping[int, Layer]
-Found = list[Diagnostic]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a layer's meaning depends on besides its own description and the layers before it."""
-
-    network: NetworkDescription
-    options: Options
-    input_shape: Shape
-    path: tuple[LayerDescription, ...]
-    buffers: tuple[RollingBuffer, ...]
-    weights: Mapping[int, AssignedWeights]
-
-    def is_last(self, place: int) -> bool:
-        """Whether the path ends at this place."""
-        return place == len(self.path) - 1
 
 
 def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) -> Layer | None:
@@ -72,9 +51,11 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     pooled = flow.pooled(layer, operand, pooling, found)
     if pooled is None:
         return None
-    flat = layer.is_flattened
-    entering = Shape(pooled.channels * pooled.pixels, 1, 1) if flat else pooled
-    convolution = _convolution(around, layer, entering, found) if layer.has_convolution else None
+    missing = missing_channels(around, place, _entering(layer, pooled), found)
+    if missing and not layer.is_flattened:  # go on as if the channels had come that the weights expect
+        operand, pooled = (shape._replace(channels=missing) for shape in (operand, pooled))
+    entering = Shape(missing, 1, 1) if missing and layer.is_flattened else _entering(layer, pooled)
+    convolution = convolution_of(around, layer, entering, found) if layer.has_convolution else None
     output_shape = _output_shape(layer, entering, convolution, found)
     stage = _output_stage(around, place, found)
     buffer_update = _buffer_update(around, layer, output_shape, found)
@@ -92,7 +73,7 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         operand_shape=operand,
         pooling=pooling,
         pooled_shape=pooled,
-        flatten=flat,
+        flatten=layer.is_flattened,
         convolution=convolution,
         output_stage=stage,
         output_shape=output_shape,
@@ -102,6 +83,11 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         span=layer.span,
         spans=_spans(layer),
     )
+
+
+def _entering(layer: LayerDescription, pooled: Shape) -> Shape:
+    """What enters the operation: flattened, every value is a channel."""
+    return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
 
 
 def _spans(layer: LayerDescription) -> tuple[tuple[str, Span], ...]:
@@ -202,96 +188,6 @@ def _operand_shape(
     for step in (flow.cropped, flow.reshaped, flow.one_dimensional):
         shape = shape and step(layer, shape, found)
     return shape
-
-
-def _convolution(
-    around: Surroundings, layer: LayerDescription, data: Shape, found: Found
-) -> Convolution | None:
-    is_transposed = layer.operation == "convtranspose2d"
-    geometry = _geometry(layer, is_transposed)
-    weights = around.weights[layer.index].weights if layer.index in around.weights else None
-    if layer.is_bypassed:
-        weights = _bypass_weights(layer, data.channels, geometry, is_transposed)
-    if weights is None:
-        return None
-    misfits = _misfits(around, layer, data, weights, geometry.groups)
-    found += misfits
-    if misfits:
-        return None
-    return Convolution(weights, geometry, is_transposed, layer.is_bypassed)
-
-
-def _geometry(layer: LayerDescription, is_transposed: bool) -> ConvolutionGeometry:
-    """Kernel, padding and steps, with their defaults.
-
-    UNVERIFIED: a dilated Conv2d; the documents have it, the vendor's loader refuses it.
-    """
-    is_1d = layer.operation == "conv1d"
-    default = 0 if layer.operation == "linear" else 1
-    pad = layer.pad.value if layer.pad else default
-    dilation = layer.dilation.value if layer.dilation else (1, 1)
-    return ConvolutionGeometry(
-        kernel_size=kernel_size_of(layer),
-        padding=(pad, 0) if is_1d else (pad, pad),
-        stride=(2, 2) if is_transposed else (1, 1),
-        dilation=(dilation[0], 1) if is_1d else dilation,
-        groups=layer.groups.value if layer.groups else 1,
-        output_padding=(1, 1) if is_transposed else (0, 0),
-    )
-
-
-def _bypass_weights(
-    layer: LayerDescription, channels: int, geometry: ConvolutionGeometry, is_transposed: bool
-) -> Weights:
-    outputs = layer.out_channels.value if layer.out_channels else channels
-    groups = geometry.groups if channels % geometry.groups == 0 else 1  # `_misfits` says so
-    ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
-    weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
-    weight.flags.writeable = False
-    return Weights(weight, None, bits=8)
-
-
-def _misfits(
-    around: Surroundings, layer: LayerDescription, data: Shape, weights: Weights, groups: int
-) -> list[Diagnostic]:
-    """Why the weights do not take the channels that arrive, or do not give those that are stated."""
-    is_transposed = layer.operation == "convtranspose2d"
-    first, second = weights.weight.shape[:2]
-    wanted, made = (first, second * groups) if is_transposed else (second * groups, first)
-    size = "x".join(map(str, weights.weight.shape))
-    key = around.weights[layer.index].key if layer.index in around.weights else layer.title
-    why = f"`{key}` is {size} ({'in, out' if is_transposed else 'out, in'}, height, width)"
-    if wanted != data.channels:
-        reads_sample = layer is around.path[0] and layer.in_sequences is None
-        return [_channel_mismatch(layer, data, wanted, why, reads_sample)]
-    if first % groups:
-        message = f"{layer.title}: {groups} groups do not divide {first} channels"
-        return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
-    if weights.bias is not None and weights.bias.size != made:
-        message = f"{layer.title} has {weights.bias.size} bias values for {made} output channels"
-        return [error("bias-count", message, layer.span, notes=(why,))]
-    if layer.out_channels and layer.out_channels.value != made:
-        message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
-        return [error("channel-mismatch", message, layer.out_channels.span, notes=(why,))]
-    return []
-
-
-def _channel_mismatch(
-    layer: LayerDescription, data: Shape, wanted: int, why: str, reads_sample: bool
-) -> Diagnostic:
-    mend = "check that the description has the layers of the model, in its order"
-    if layer.operation == "linear" and data.channels * data.pixels == wanted:
-        mend = "write `flatten: true`"
-    elif reads_sample and data.columns == wanted:
-        mend = "the sample's channels seem to come last: transpose it to (C, H, W)"
-    elif reads_sample:
-        mend = (
-            f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
-        )
-    arrives = f"its input is {'the sample, ' if reads_sample else ''}{data}"
-    message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
-    span = layer.processors.span
-    return error("channel-mismatch", message, span, f"{data.channels} channels arrive", (why, arrives), mend)
 
 
 def _output_shape(
@@ -422,6 +318,7 @@ def _placement(around: Surroundings, place: int, output: Shape) -> Placement:
         data_format=layer.data_format.value if layer.data_format else "hwc",
         streaming=streaming and not around.options.ignore_streaming,
         bias_groups=layer.bias_group.value if layer.bias_group else (),
+        read_ahead=layer.readahead is not None and layer.readahead.value,
     )
 
 

@@ -183,6 +183,7 @@ class Placement:
     data_format: str
     streaming: bool
     bias_groups: tuple[int, ...]
+    read_ahead: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +298,9 @@ class Program:
     idle: tuple[IdleLayer, ...]
     buffers: tuple[RollingBuffer, ...]
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
-    spans: tuple[tuple[str, Span], ...] = field(default=(), compare=False, repr=False)  # of the global keys given
+    spans: tuple[tuple[str, Span], ...] = field(
+        default=(), compare=False, repr=False
+    )  # of the global keys given
 
     def span_of(self, key: str) -> Span | None:
         """Where a global key has its value, None where the file does not give it."""

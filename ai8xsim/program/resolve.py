@@ -1,7 +1,7 @@
 """Description + checkpoint + device + input shape -> Program: every default filled in, every shape known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
@@ -9,11 +9,25 @@ from ai8xsim.device import Device
 from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
-from ai8xsim.program.layer import Surroundings, resolve_layer
+from ai8xsim.program.layer import resolve_layer
 from ai8xsim.program.loader_faults import loader_differences
 from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
 from ai8xsim.program.path import executed_path
+from ai8xsim.program.surroundings import Surroundings
 from ai8xsim.program.weights import AssignedWeights, assign_weights
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What can be said of a network: its program, as far as it is known, with everything found on the way.
+
+    `program` is None where there is no path. `doubtful` are the layers against which an error stands; where a
+    layer's channels do not fit, those that its weights expect are taken, so that what follows can be looked at.
+    """
+
+    program: Program | None
+    doubtful: frozenset[int]
+    diagnostics: tuple[Diagnostic, ...]
 
 
 def resolve(
@@ -30,19 +44,30 @@ def resolve(
     the affair of `check`.
     Source: `spec/ARITHMETIC.md`; vendor document, "Network Loader Configuration Language".
     """
+    drafted = draft(network, checkpoint, device, input_shape, options)
+    if drafted.program is None or errors_among(drafted.diagnostics):
+        raise ResolveError(drafted.diagnostics)
+    return drafted.program
+
+
+def draft(
+    network: NetworkDescription,
+    checkpoint: Checkpoint,
+    device: Device,
+    input_shape: Sequence[int],
+    options: Options = Options(),  # noqa: B008  (frozen)
+) -> Draft:
+    """As `resolve`, but it never raises, and goes on behind a fault as far as it can."""
     found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
     shape = _sample_shape(input_shape, found)
     path = executed_path(network, options.start_layer, found)
-    if errors_among(found):  # of a foreign checkpoint, say: all that could follow would be a consequence
-        raise _refusal(network, checkpoint, found)
-    assert shape is not None
+    if shape is None or errors_among(found):  # of a foreign checkpoint, say: the rest would be consequences
+        return Draft(None, frozenset(), _all(network, checkpoint, found))
     weights = assign_weights(network, checkpoint, device, options.start_layer, found)
     buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
-    layers = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
-    if errors_among(found):
-        raise _refusal(network, checkpoint, found)
+    layers, doubtful = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
     found += [*loader_differences(layers), *_notes(network)]
-    return Program(
+    program = Program(
         path=network.path,
         device=device,
         options=options,
@@ -50,18 +75,21 @@ def resolve(
         layers=_with_outputs(layers, path),
         idle=tuple(_idle(layer, weights) for layer in network.layers if layer not in path),
         buffers=buffers,
-        diagnostics=by_place([*network.diagnostics, *checkpoint.diagnostics, *found]),
+        diagnostics=_all(network, checkpoint, found),
         spans=_global_spans(network),
     )
+    return Draft(program if layers else None, doubtful, program.diagnostics)
+
+
+def _all(
+    network: NetworkDescription, checkpoint: Checkpoint, found: list[Diagnostic]
+) -> tuple[Diagnostic, ...]:
+    return by_place([*network.diagnostics, *checkpoint.diagnostics, *found])
 
 
 def _global_spans(network: NetworkDescription) -> tuple[tuple[str, Span], ...]:
     given = {key: getattr(network, key) for key in ("arch", "output_map", "snoop")}
     return tuple((key, value.span) for key, value in given.items() if value is not None)
-
-
-def _refusal(network: NetworkDescription, checkpoint: Checkpoint, found: list[Diagnostic]) -> ResolveError:
-    return ResolveError(by_place([*network.diagnostics, *checkpoint.diagnostics, *found]))
 
 
 def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:
@@ -96,20 +124,24 @@ def _rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
     )
 
 
-def _resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> list[Layer]:
-    """Layer by layer; what stands behind a layer in doubt is left out, so that one cause gives one message."""
+def _resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> tuple[list[Layer], frozenset[int]]:
+    """Layer by layer, and which of them are in doubt; what stands behind a layer without output is left out."""
     done: dict[int, Layer] = {}
-    for place in range(len(surroundings.path)):
+    doubtful = set()
+    for place, described in enumerate(surroundings.path):
+        faults = len(errors_among(found))
         layer = resolve_layer(surroundings, place, done, found)
         if layer is not None:
             done[layer.index] = layer
-    return list(done.values())
+        if layer is None or len(errors_among(found)) > faults:
+            doubtful.add(described.index)
+    return list(done.values()), frozenset(doubtful)
 
 
 def _with_outputs(layers: list[Layer], path: Sequence[LayerDescription]) -> tuple[Layer, ...]:
     """The layers with their `is_output`: those that say so, and always the last one."""
     said = {layer.index for layer in path if layer.output and layer.output.value}
-    outputs = said | {layers[-1].index}
+    outputs = said | {layer.index for layer in layers[-1:]}
     return tuple(replace(layer, is_output=layer.index in outputs) for layer in layers)
 
 

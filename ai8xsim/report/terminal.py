@@ -21,6 +21,7 @@ Labels = npt.NDArray[np.integer[Any]]
 
 SHOWN_VALUES = 32
 WIDE = 160
+NUMBERS = frozenset({"layer", "saturated", "free", "bits", "kernels", "words", "bytes", "from", "filled"})
 
 
 @contextmanager
@@ -38,29 +39,27 @@ def progress_bar(title: str, hidden: bool = False) -> Iterator[Callable[[int, in
 
 def print_trace(trace: Trace) -> None:
     """The layers, one a row, and the last one's values if they are few."""
-    console = _console()
-    table = _table("layer", "name", "operator", "output", "type", "saturated", "sha256")
+    screen = console()
+    table = plain_table("layer", "name", "operator", "output", "type", "saturated", "sha256")
     for layer in trace:
         table.add_row(*_row(layer))
-    console.print(table)
+    screen.print(table)
     last = trace.layers[-1]
     if last.output.size <= SHOWN_VALUES:
-        console.print(
-            f"output: {last.output.ravel().tolist()}", highlight=False, markup=False, soft_wrap=True
-        )
+        screen.print(f"output: {last.output.ravel().tolist()}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _console() -> Console:
+def console() -> Console:
     """A console as wide as the terminal; wide enough for any table where there is none."""
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
+    screen = Console()
+    return screen if screen.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
 
 
-def _table(*titles: str) -> Table:
+def plain_table(*titles: str) -> Table:
     """A table in which numbers stand right and only names may be wrapped."""
     table = Table(box=box.SIMPLE_HEAD)
     for title in titles:
-        justify: Literal["left", "right"] = "right" if title in {"layer", "saturated"} else "left"
+        justify: Literal["left", "right"] = "right" if title in NUMBERS else "left"
         table.add_column(title, justify=justify, no_wrap=title != "name", overflow="fold")
     return table
 
@@ -77,31 +76,31 @@ def _row(layer: LayerTrace) -> tuple[Text, ...]:
 
 def print_comparison(difference: Difference | None, expected: str) -> None:
     """Whether a comparison succeeded, and where it first failed."""
-    console = Console(stderr=difference is not None)
+    screen = Console(stderr=difference is not None)
     verdict = f"equal to {expected}" if difference is None else f"differs from {expected}: {difference}"
     style = "green" if difference is None else "red"
-    console.print(Text(printable(verdict), style=style), soft_wrap=True)
+    screen.print(Text(printable(verdict), style=style), soft_wrap=True)
 
 
 def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> None:
     """The bundled network: what it is, each layer against PyTorch, and how often it is right."""
-    console = _console()
+    screen = console()
     count = len(labels)
     weights = sum(layer.convolution.weights.weight.size for layer in program.layers if layer.convolution)
-    console.print(
+    screen.print(
         f"{program.device}: {len(program.layers)} layers, {weights:,} weights, {program.macs:,} MACs an image; "
         f"{count} held-out images of {program.input_shape}",
         highlight=False,
     )
-    table = _table("layer", "name", "operator", "output", "type", "saturated", "different from PyTorch")
+    table = plain_table("layer", "name", "operator", "output", "type", "saturated", "different from PyTorch")
     for mine, other in zip(ours, theirs, strict=True):
         different = int((mine.output != other.output).sum())
         table.add_row(*_row(mine)[:-1], f"{different} of {mine.output.size:,}")
-    console.print(table)
+    screen.print(table)
     answers, others = (trace.output.reshape(count, -1).argmax(axis=1) for trace in (ours, theirs))
     right, agreeing = int((answers == labels).sum()), int((answers == others).sum())
-    console.print(f"accuracy: {right} of {count} images right ({right / count:.1%})", highlight=False)
-    console.print(f"agreement with PyTorch: {agreeing} of {count} answers", highlight=False)
+    screen.print(f"accuracy: {right} of {count} images right ({right / count:.1%})", highlight=False)
+    screen.print(f"agreement with PyTorch: {agreeing} of {count} answers", highlight=False)
     difference = ours.first_difference(theirs)
     verdict = "every bit of every layer is equal" if difference is None else f"first difference: {difference}"
-    console.print(verdict, style="green" if difference is None else "red", highlight=False)
+    screen.print(verdict, style="green" if difference is None else "red", highlight=False)

@@ -1,0 +1,155 @@
+"""`ai8xsim check`: every fault in one run."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from ai8xsim.cli.options import FILE, LOADER_OPTIONS, OUTPUT_OPTIONS, loader_options, with_options
+from ai8xsim.cli.output import (
+    diagnostic_record,
+    print_json,
+    refuse_outputs,
+    show_diagnostics,
+    write_file,
+)
+from ai8xsim.cli.reading import collect
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ai8xsim.checkpoint import Checkpoint
+    from ai8xsim.diagnostics import Diagnostic
+    from ai8xsim.network import NetworkDescription
+    from ai8xsim.rules import Findings
+
+    Array = npt.NDArray[np.integer[Any]]
+
+SCHEMA_VERSION = 1
+
+
+@click.command()
+@click.argument("network", type=FILE)
+@click.option("--checkpoint", type=FILE, help="The quantized checkpoint; without it, channels are unknown.")
+@click.option("--sample", type=FILE, help="A sample: a .npy of integers, (C, H, W) or (C, L).")
+@click.option("--map", "shows_map", is_flag=True, help="Show the memories, layer by layer.")
+@click.option("--sarif", type=FILE, help="Write the findings as SARIF 2.1.0, for code review.")
+@with_options(*LOADER_OPTIONS, *OUTPUT_OPTIONS)
+def check(network: Path, checkpoint: Path | None, sample: Path | None, **flags: Any) -> int:
+    """Check the network NETWORK against every limit of the device, and against checkpoint and sample."""
+    refuse_outputs((flags["sarif"],), (network, checkpoint, sample), flags["force"])
+    findings, described, stored = _findings(network, checkpoint, sample, flags)
+    if flags["sarif"] is not None:
+        _write_sarif(flags["sarif"], findings)
+    if flags["as_json"]:
+        print_json(_record(findings))
+    else:
+        _show(findings, flags["quiet"])
+    if flags["shows_map"] and not flags["as_json"]:
+        _show_map(described, stored, sample, flags)
+    return 1 if findings.has_errors else 0
+
+
+def _findings(
+    network: Path, checkpoint: Path | None, sample: Path | None, flags: dict[str, Any]
+) -> "tuple[Findings, NetworkDescription | None, Checkpoint | None]":
+    """Read all files and apply the rules; the faults of all files in one run."""
+    from ai8xsim.checkpoint import read_checkpoint
+    from ai8xsim.cli.arrays import read_sample
+    from ai8xsim.diagnostics import by_place
+    from ai8xsim.network import read_network
+    from ai8xsim.rules import RULES, Findings, NotRun
+    from ai8xsim.rules import check as check_all
+
+    found: list[Diagnostic] = []
+    described = collect(found, lambda: read_network(network))
+    stored = collect(found, lambda: read_checkpoint(checkpoint)) if checkpoint else None
+    array = collect(found, lambda: read_sample(sample)) if sample else None
+    if described is None:
+        found += stored.diagnostics if stored else ()
+        not_run = tuple(NotRun(rule.code, "the description has errors") for rule in RULES)
+        return Findings(by_place(found), not_run), None, stored
+    findings = check_all(described, flags["device"], stored, array, loader_options(flags))
+    if sample is not None:
+        findings = _placed(findings, sample)
+    if checkpoint is not None and stored is None:
+        findings = replace(findings, not_run=tuple(replace(r, why="no checkpoint") for r in findings.not_run))
+    return replace(findings, diagnostics=by_place([*found, *findings])), described, stored
+
+
+def _placed(findings: "Findings", sample: Path) -> "Findings":
+    """Faults of the sample, which has no lines, with the name of its file."""
+    from ai8xsim.diagnostics import Span
+
+    placed = (
+        replace(d, span=Span(str(sample))) if d.code.startswith("sample-") and d.span is None else d
+        for d in findings
+    )
+    return replace(findings, diagnostics=tuple(placed))
+
+
+def _record(findings: "Findings") -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "diagnostics": [diagnostic_record(d) for d in findings],
+        "not_run": [{"rule": entry.rule, "why": entry.why} for entry in findings.not_run],
+    }
+
+
+def _write_sarif(path: Path, findings: "Findings") -> None:
+    from ai8xsim.report.sarif import sarif
+
+    text = json.dumps(sarif(findings.diagnostics), indent=1) + "\n"
+
+    def write(stream: BinaryIO) -> None:
+        stream.write(text.encode())
+
+    write_file(path, write)
+
+
+def _show(findings: "Findings", quiet: bool) -> None:
+    from ai8xsim.diagnostics import Severity
+    from ai8xsim.rules import RULES
+
+    errors = [d for d in findings if d.severity is Severity.ERROR]
+    show_diagnostics(errors if quiet else findings.diagnostics, to_stderr=False, counts=False)
+    if quiet:
+        return
+    counts = [(kind, sum(d.severity is kind for d in findings)) for kind in Severity]
+    summary = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)
+    click.echo(
+        f"{summary or 'no faults'}; {len(RULES) - len(findings.not_run)} of {len(RULES)} rules applied"
+    )
+    for why in dict.fromkeys(entry.why for entry in findings.not_run):
+        names = ", ".join(entry.rule for entry in findings.not_run if entry.why == why)
+        click.echo(click.wrap_text(f"not applied, because {why}: {names}", 110, "", "  "))
+
+
+def _show_map(
+    network: "NetworkDescription | None",
+    checkpoint: "Checkpoint | None",
+    sample: Path | None,
+    flags: dict[str, Any],
+) -> None:
+    from ai8xsim.cli.arrays import read_sample
+    from ai8xsim.errors import Ai8xsimError
+    from ai8xsim.program import resolve
+    from ai8xsim.program.infer import infer_input_shape
+    from ai8xsim.report.memory_map import print_memory_map
+
+    if network is None or checkpoint is None:
+        click.echo("no map: it needs a description without errors, and a checkpoint", err=True)
+        return
+    options = loader_options(flags)
+    try:
+        shape = read_sample(sample).shape if sample else None
+        shape = shape or infer_input_shape(network, checkpoint, flags["device"], options)
+        if shape is None:
+            click.echo("no map: the description does not fix the sample's shape; give --sample", err=True)
+            return
+        print_memory_map(resolve(network, checkpoint, flags["device"], shape, options))
+    except Ai8xsimError:
+        click.echo("no map: the network cannot be resolved, see the errors", err=True)

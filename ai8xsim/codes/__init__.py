@@ -1,0 +1,19 @@
+"""The table of diagnostic codes: what each one means, why it is so, and how to mend it.
+
+`ai8xsim explain CODE` prints a row. Codes are stable; their texts may improve.
+"""
+
+from types import MappingProxyType
+
+from ai8xsim.codes import checkpoint, description, device, fitting, memories, samples
+from ai8xsim.codes.code import Code
+
+CODES = MappingProxyType(
+    {
+        row.name: row
+        for room in (description, checkpoint, fitting, device, memories, samples)
+        for row in room.ROWS
+    }
+)
+
+__all__ = ["CODES", "Code"]

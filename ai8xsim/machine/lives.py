@@ -1,0 +1,92 @@
+"""From when to when which part of the data memories is needed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ai8xsim.layout import DataLayout
+from ai8xsim.machine.ledger import BUFFER, SAMPLE
+from ai8xsim.machine.places import (
+    buffer_layout,
+    comes_by_fifo,
+    input_layout,
+    output_layout,
+    sample_layout,
+    streams_on,
+)
+from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Source
+
+
+@dataclass(frozen=True)
+class Live:
+    """Data and the part of memory that holds it.
+
+    writer: a layer's index, SAMPLE, or BUFFER minus the number of the buffer. born, dies: places in the order of
+    execution, of the layer that writes it (-1: it is there at first) and of the last one that reads it (the
+    number of layers: it is unloaded, or kept for the next inference).
+    """
+
+    writer: int
+    layout: DataLayout
+    born: int
+    dies: int
+
+    @property
+    def start(self) -> int:
+        return self.layout.offset
+
+    @property
+    def end(self) -> int:
+        return self.layout.offset + self.layout.size_bytes
+
+    def meets(self, other: "Live | DataLayout") -> bool:
+        """Whether the two have bytes of the same memory instance between their ends."""
+        layout = other.layout if isinstance(other, Live) else other
+        shares = set(self.layout.memories) & set(layout.memories)
+        return bool(shares) and self.start < layout.offset + layout.size_bytes and layout.offset < self.end
+
+
+def lives(program: Program) -> tuple[Live, ...]:
+    """All data that lies in memory as a whole, in the order in which it comes to be."""
+    return tuple(_lives(program))
+
+
+def _lives(program: Program) -> Iterator[Live]:
+    if not comes_by_fifo(program):
+        yield Live(SAMPLE, sample_layout(program), -1, _last_reader(program, Source.SAMPLE, 0))
+    for number, buffer in enumerate(program.buffers):
+        yield Live(BUFFER - number, buffer_layout(buffer), -1, len(program.layers))
+    for place, layer in enumerate(program.layers):
+        if not streams_on(program, layer) and layer.buffer_update is None:
+            dies = max(place, _last_reader(program, Source.LAYER, layer.index))
+            yield Live(
+                layer.index, output_layout(layer), place, len(program.layers) if layer.is_output else dies
+            )
+
+
+def _last_reader(program: Program, source: Source, index: int) -> int:
+    readers = [
+        place
+        for place, layer in enumerate(program.layers)
+        if any(entry.source is source and entry.index == index for entry in layer.inputs)
+    ]
+    return max(readers, default=-1)
+
+
+def free_offset(program: Program, layer: Layer) -> int | None:
+    """An offset where the layer's output would lie in nobody's way, the lowest one; None if there is none."""
+    place = program.order.index(layer.index)
+    output = output_layout(layer)
+    alive = [live for live in lives(program) if live.writer != layer.index and live.born < place <= live.dies]
+    own = Live(layer.index, output, place, place)
+    later = [live for live in lives(program) if live.writer == layer.index]
+    dies = later[0].dies if later else place
+    alive += [live for live in lives(program) if place < live.born <= dies]
+    alive.append(Live(layer.index, input_layout(layer), place - 1, place))
+    candidates = sorted({0, *(-(-live.end // 4) * 4 for live in alive)})
+    for offset in candidates:
+        moved = DataLayout(**{**vars(own.layout), "offset": offset})
+        is_free = not any(live.meets(moved) for live in alive)
+        if is_free and offset + moved.size_bytes <= program.device.data_memory_bytes:
+            return offset
+    return None

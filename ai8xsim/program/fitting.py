@@ -1,0 +1,129 @@
+"""A layer's convolution, and whether its weights fit the data that arrives."""
+
+import numpy as np
+
+from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.kernels.geometry import ConvolutionGeometry
+from ai8xsim.network import LayerDescription
+from ai8xsim.program.operations import Convolution, Shape, Weights
+from ai8xsim.program.surroundings import Found, Surroundings
+from ai8xsim.program.weights import kernel_size_of
+
+
+def convolution_of(
+    around: Surroundings, layer: LayerDescription, data: Shape, found: Found
+) -> Convolution | None:
+    """Weights and geometry, or None after saying why there are none."""
+    is_transposed = layer.operation == "convtranspose2d"
+    geometry = _geometry(layer, is_transposed)
+    weights = around.weights[layer.index].weights if layer.index in around.weights else None
+    if layer.is_bypassed:
+        weights = _bypass_weights(layer, data.channels, geometry, is_transposed)
+    if weights is None:
+        return None
+    misfits = [d for d in _misfits(around, layer, weights, geometry.groups) if not _is_said(d, found)]
+    found += misfits
+    if misfits:
+        return None
+    return Convolution(weights, geometry, is_transposed, layer.is_bypassed)
+
+
+def _is_said(diagnostic: Diagnostic, found: Found) -> bool:
+    """Whether the same place has been found at fault for the same reason."""
+    return any((d.code, d.span) == (diagnostic.code, diagnostic.span) for d in found)
+
+
+def _geometry(layer: LayerDescription, is_transposed: bool) -> ConvolutionGeometry:
+    """Kernel, padding and steps, with their defaults.
+
+    UNVERIFIED: a dilated Conv2d; the documents have it, the vendor's loader refuses it.
+    """
+    is_1d = layer.operation == "conv1d"
+    default = 0 if layer.operation == "linear" else 1
+    pad = layer.pad.value if layer.pad else default
+    dilation = layer.dilation.value if layer.dilation else (1, 1)
+    return ConvolutionGeometry(
+        kernel_size=kernel_size_of(layer),
+        padding=(pad, 0) if is_1d else (pad, pad),
+        stride=(2, 2) if is_transposed else (1, 1),
+        dilation=(dilation[0], 1) if is_1d else dilation,
+        groups=layer.groups.value if layer.groups else 1,
+        output_padding=(1, 1) if is_transposed else (0, 0),
+    )
+
+
+def _bypass_weights(
+    layer: LayerDescription, channels: int, geometry: ConvolutionGeometry, is_transposed: bool
+) -> Weights:
+    outputs = layer.out_channels.value if layer.out_channels else channels
+    groups = geometry.groups if channels % geometry.groups == 0 else 1  # `_misfits` says so
+    ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
+    weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
+    weight.flags.writeable = False
+    return Weights(weight, None, bits=8)
+
+
+def missing_channels(around: Surroundings, place: int, data: Shape, found: Found) -> int:
+    """The channels that the weights expect where others arrive, after saying so; 0 where all is well."""
+    layer = around.path[place]
+    if layer.index not in around.weights or layer.is_bypassed or not layer.has_convolution:
+        return 0
+    assigned = around.weights[layer.index]
+    groups = layer.groups.value if layer.groups else 1
+    first, second = assigned.weights.weight.shape[:2]
+    wanted = int(first if layer.operation == "convtranspose2d" else second * groups)
+    if wanted == data.channels:
+        return 0
+    why = _weight_shape(layer, assigned.weights, assigned.key)
+    if layer.groups and groups not in {1, data.channels}:
+        message = f"{layer.title} has {groups} groups for {data.channels} channels"
+        mend = f"write `groups: {data.channels if second == 1 else 1}`"
+        found.append(error("groups", message, layer.groups.span, f"1 or {data.channels}", (why,), mend))
+        return wanted
+    reads_sample = place == 0 and layer.in_sequences is None
+    found.append(_channel_mismatch(layer, data, wanted, why, reads_sample))
+    return wanted
+
+
+def _weight_shape(layer: LayerDescription, weights: Weights, key: str) -> str:
+    size = "x".join(map(str, weights.weight.shape))
+    order = "in, out" if layer.operation == "convtranspose2d" else "out, in"
+    return f"`{key}` is {size} ({order}, height, width)"
+
+
+def _misfits(
+    around: Surroundings, layer: LayerDescription, weights: Weights, groups: int
+) -> list[Diagnostic]:
+    """Why the weights do not give the channels that are stated."""
+    first, second = weights.weight.shape[:2]
+    made = second * groups if layer.operation == "convtranspose2d" else first
+    key = around.weights[layer.index].key if layer.index in around.weights else layer.title
+    why = _weight_shape(layer, weights, key)
+    if first % groups:
+        message = f"{layer.title}: {groups} groups do not divide {first} channels"
+        return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
+    if weights.bias is not None and weights.bias.size != made:
+        message = f"{layer.title} has {weights.bias.size} bias values for {made} output channels"
+        return [error("bias-count", message, layer.span, notes=(why,))]
+    if layer.out_channels and layer.out_channels.value != made:
+        message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
+        return [error("channel-mismatch", message, layer.out_channels.span, notes=(why,))]
+    return []
+
+
+def _channel_mismatch(
+    layer: LayerDescription, data: Shape, wanted: int, why: str, reads_sample: bool
+) -> Diagnostic:
+    mend = "check that the description has the layers of the model, in its order"
+    if layer.operation == "linear" and data.channels * data.pixels == wanted:
+        mend = "write `flatten: true`"
+    elif reads_sample and data.columns == wanted:
+        mend = "the sample's channels seem to come last: transpose it to (C, H, W)"
+    elif reads_sample:
+        mend = (
+            f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
+        )
+    arrives = f"its input is {'the sample, ' if reads_sample else ''}{data}"
+    message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
+    span = layer.processors.span
+    return error("channel-mismatch", message, span, f"{data.channels} channels arrive", (why, arrives), mend)

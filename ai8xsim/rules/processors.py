@@ -1,0 +1,159 @@
+"""Processor maps: how many bits, and which."""
+
+from collections.abc import Iterator
+
+from ai8xsim.device import PROCESSORS_PER_MEMORY, PROCESSORS_PER_QUADRANT, QUADRANTS
+from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.layout import enabled, suggested_processors
+from ai8xsim.machine.places import input_layout, output_layout
+from ai8xsim.machine.processors import (
+    buffer_processor_faults,
+    input_processor_faults,
+    output_processor_faults,
+)
+from ai8xsim.memory import quadrants_of
+from ai8xsim.rules.subject import Subject
+
+
+def processor_count(subject: Subject) -> Iterator[Diagnostic]:
+    """Maps that do not fit the input channels."""
+    for layer in subject.layers:
+        if layer.index not in subject.doubtful:
+            yield from input_processor_faults(layer)
+
+
+def output_processor_count(subject: Subject) -> Iterator[Diagnostic]:
+    """Maps that do not fit the output channels, unless the next layer's map is wrong in itself."""
+    if subject.program is None:
+        return
+    for layer, after in zip(subject.layers, [*subject.layers[1:], None], strict=True):
+        is_default = not layer.gives("output_processors") and after is not None
+        if (
+            is_default
+            and after is not None
+            and (not input_layout(after).is_complete or after.index in subject.doubtful)
+        ):
+            continue
+        if after is None and layer.index != subject.network.layers[-1].index and subject.doubtful:
+            continue
+        yield from output_processor_faults(subject.program, layer)
+
+
+def buffer_processors(subject: Subject) -> Iterator[Diagnostic]:
+    """Data buffers whose map does not fit their channels."""
+    if subject.program is not None:
+        yield from buffer_processor_faults(subject.program)
+
+
+def shared_chw_memory(subject: Subject) -> Iterator[Diagnostic]:
+    """CHW channels in one memory instance."""
+    for layer in subject.layers[:1]:
+        layout = input_layout(layer)
+        if layout.is_chw and len(layout.memories) < len(enabled(layout.processors)):
+            message = f"{layer.title} reads CHW data with several processors of one memory instance"
+            mend = f"write `processors: 0x{suggested_processors(layout):016x}`, every fourth processor"
+            why = "four processors share a memory, and a CHW word belongs to one channel"
+            yield error("shared-chw-memory", message, layer.span_of("processors"), notes=(why,), help=mend)
+
+
+def pass_through_processors(subject: Subject) -> Iterator[Diagnostic]:
+    """Output processors of layers that move data within their quadrants."""
+    for layer in subject.layers:
+        if (
+            layer.convolution
+            or layer.flatten
+            or not (input_layout(layer).is_complete and output_layout(layer).is_complete)
+        ):
+            continue
+        read, write = layer.placement.processors, layer.placement.output_processors
+        if all(_is_packed(_part(read, q), _part(write, q)) for q in range(QUADRANTS)):
+            continue
+        message = f"{layer.title} passes data from {read:#018x} to {write:#018x}"
+        why = "each quadrant of 16 processors writes what its own processors read, without gaps"
+        mend = f"write `output_processors: 0x{_packed(read):016x}`"
+        span = layer.span_of("output_processors", "processors")
+        yield error("pass-through-processors", message, span, notes=(why,), help=mend)
+
+
+def _part(processors: int, quadrant: int) -> int:
+    return processors >> quadrant * PROCESSORS_PER_QUADRANT & (1 << PROCESSORS_PER_QUADRANT) - 1
+
+
+def _is_packed(read: int, write: int) -> bool:
+    """Whether the bits of `write` lie side by side and are as many as those of `read`."""
+    if not write:
+        return not read
+    side_by_side = write // (write & -write)
+    return side_by_side & side_by_side + 1 == 0 and read.bit_count() == write.bit_count()
+
+
+def _packed(processors: int) -> int:
+    """In each quadrant as many bits, from its first processor that is used on."""
+    packed = 0
+    for quadrant in range(QUADRANTS):
+        used = enabled(_part(processors, quadrant))
+        if used:
+            first = min(used[0], PROCESSORS_PER_QUADRANT - len(used))
+            packed |= ((1 << len(used)) - 1) << first + quadrant * PROCESSORS_PER_QUADRANT
+    return packed
+
+
+def depthwise_processors(subject: Subject) -> Iterator[Diagnostic]:
+    """Depthwise layers that begin within a word."""
+    for layer in subject.layers:
+        if layer.convolution is None or layer.convolution.geometry.groups == 1:
+            continue
+        read, write = enabled(layer.placement.processors), enabled(layer.placement.output_processors)
+        if write[0] % PROCESSORS_PER_MEMORY:
+            message = f"{layer.title} is depthwise and its output begins at processor {write[0]}"
+            mend = "begin at a multiple of four"
+            yield error("depthwise-processors", message, layer.span_of("output_processors"), help=mend)
+        if read[0] % PROCESSORS_PER_MEMORY and read[-1] - read[0] >= PROCESSORS_PER_QUADRANT:
+            message = f"{layer.title} is depthwise over several quadrants and begins at processor {read[0]}"
+            mend = "begin at a multiple of four"
+            yield error("depthwise-processors", message, layer.span_of("processors"), help=mend)
+
+
+def quadrant_0_unused(subject: Subject) -> Iterator[Diagnostic]:
+    """Networks without the first quadrant."""
+    if subject.layers and 0 not in used_quadrants(subject):
+        message = "no layer uses a processor of quadrant 0 (processors 0 to 15)"
+        why = "the vendor's loader generates no code for such a network"
+        span = subject.layers[0].span_of("processors")
+        yield error("quadrant-0-unused", message, span, notes=(why,), help="move the processors down")
+
+
+def used_quadrants(subject: Subject) -> tuple[int, ...]:
+    """The quadrants of which any layer uses a processor."""
+    processors = 0
+    for described in subject.network.layers:
+        processors |= described.processors.value
+    return quadrants_of(processors | subject.layers[-1].placement.output_processors)
+
+
+def bias_group_unused(subject: Subject) -> Iterator[Diagnostic]:
+    """Bias in a quadrant that is switched off."""
+    if not subject.layers or subject.options.ignore_bias_groups:
+        return
+    used = used_quadrants(subject)
+    for layer in subject.layers:
+        others = [q for q in layer.placement.bias_groups if q not in used]
+        if others:
+            message = f"{layer.title}: `bias_group` names quadrant {others[0]}, which no layer uses"
+            names = ", ".join(map(str, used))
+            mend = f"the quadrants in use are {names}"
+            yield error("bias-group-unused", message, layer.span_of("bias_group"), help=mend)
+
+
+def fifo_channels(subject: Subject) -> Iterator[Diagnostic]:
+    """More channels than FIFOs."""
+    for layer in subject.layers[:1]:
+        if not subject.has_fifo:
+            return
+        channels, is_chw = layer.operand_shape.channels, layer.placement.data_format == "chw"
+        is_fast = subject.options.fast_fifo or subject.options.fast_fifo_quad
+        limit = (1 if is_chw else 4) if is_fast else (4 if is_chw else 16)
+        if channels > limit:
+            message = f"{layer.title} reads {channels} channels by FIFO, at most {limit} are possible"
+            mend = "load the sample into memory (leave out `--fifo`), or use fewer channels"
+            yield error("fifo-channels", message, layer.span_of("processors"), help=mend)
