@@ -1,8 +1,9 @@
 """One faulty description per diagnostic code, with the exact text that it must draw.
 
 `faults/CODE.yaml` holds the description; a first line `#! sample=CxHxW weights=OxIxHxW,... option=value` says
-what it is resolved with. `faults/CODE.txt` holds all diagnostics. After a text has been improved,
-`python -m tests.test_faults` writes the texts anew, and `git diff` shows what to review.
+what it is resolved with, `#! check device=NAME ...` what it is checked with (then both may be left out).
+`faults/CODE.txt` holds all diagnostics. After a text has been improved, `python -m tests.test_faults` writes the
+texts anew, and `git diff` shows what to review.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai8xsim import MAX78002, Ai8xsimError, Diagnostic, Options, render, resolve
+from ai8xsim import DEVICES, Ai8xsimError, Device, Diagnostic, Options, check, render, resolve
 from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
 from ai8xsim.codes import CODES
 from ai8xsim.network import parse_network
@@ -34,28 +35,40 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
 class Setting:
     """What a description is resolved with."""
 
-    shape: tuple[int, ...]
-    checkpoint: Checkpoint
+    shape: tuple[int, ...] | None
+    checkpoint: Checkpoint | None
     options: Options
+    device: Device
+    is_checked: bool
 
 
 def setting_of(text: str) -> Setting | None:
     first = text.partition("\n")[0]
     if not first.startswith("#!"):
         return None
-    words = dict(word.split("=") for word in first[2:].split())
-    shape = tuple(int(size) for size in words.pop("sample").split("x"))
-    weights = [entry for entry in words.pop("weights").split(",") if entry]
-    layers = tuple(stored_layer(index, entry) for index, entry in enumerate(weights))
+    is_checked = first.startswith("#! check ")
+    words = dict(word.split("=") for word in first[2:].split() if "=" in word)
+    device, sample, weights = (words.pop(key, None) for key in ("device", "sample", "weights"))
+    shape = tuple(int(size) for size in sample.split("x")) if sample else None
     options: dict[str, Any] = {name: {"True": True}.get(value) or int(value) for name, value in words.items()}
-    return Setting(shape, Checkpoint("weights.pth.tar", "net", 1, layers), Options(**options))
+    checkpoint = None if weights is None else stored(weights)
+    return Setting(shape, checkpoint, Options(**options), DEVICES[device or "MAX78002"], is_checked)
+
+
+def stored(weights: str) -> Checkpoint:
+    entries = [entry for entry in weights.split(",") if entry]
+    layers = tuple(stored_layer(index, entry) for index, entry in enumerate(entries))
+    return Checkpoint("weights.pth.tar", "net", 1, layers)
 
 
 def stored_layer(index: int, entry: str) -> CheckpointLayer:
-    """Weights of a shape, counting up from -5; `:3` adds three bias values, `:4*200` four of 200 * 128."""
+    """Weights of a shape, counting up from -5; `:3` adds three bias values, `:4*200` four of 200 * 128; `:scale` a
+    `final_scale` of 2."""
     sizes, _, bias = entry.partition(":")
     shape = tuple(int(size) for size in sizes.split("x"))
     weight = np.arange(np.prod(shape)).reshape(shape) % 11 - 5
+    if bias == "scale":
+        return CheckpointLayer(f"conv{index}", f"conv{index}.op.weight", weight, None, 0, 8, final_scale=2)
     if bias == "one-bit":
         return CheckpointLayer(
             f"conv{index}", f"conv{index}.op.weight", np.minimum(weight % 2, 0) - 1, None, 0, 8
@@ -71,8 +84,13 @@ def diagnostics_of(path: Path) -> tuple[Diagnostic, ...]:
     setting = setting_of(text)
     if reading.network is None or setting is None:
         return reading.diagnostics
+    if setting.is_checked:
+        sample = None if setting.shape is None else np.zeros(setting.shape, np.int64)
+        return check(reading.network, setting.device, setting.checkpoint, sample, setting.options).diagnostics
+    assert setting.shape is not None
+    assert setting.checkpoint is not None
     try:
-        program = resolve(reading.network, setting.checkpoint, MAX78002, setting.shape, setting.options)
+        program = resolve(reading.network, setting.checkpoint, setting.device, setting.shape, setting.options)
     except Ai8xsimError as fault:
         return fault.diagnostics
     return program.diagnostics

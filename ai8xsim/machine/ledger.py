@@ -109,8 +109,10 @@ class Ledger:
         """A rolling buffer at first: the zeros that it was made with."""
         buffer = self._program.buffers[index]
         tags = self._own_tags(BUFFER - index, buffer.shape)
-        places = buffer_layout(buffer).addresses(self._memory_bytes)[0].reshape(tags.shape[1:])
-        self._store(BUFFER - index, places, tags[0])
+        layout = buffer_layout(buffer)
+        if layout.is_complete:
+            places = layout.addresses(self._memory_bytes)[0].reshape(tags.shape[1:])
+            self._store(BUFFER - index, places, tags[0])
         return tags
 
     def _load_sample(self) -> Tags:

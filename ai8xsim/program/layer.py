@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import NamedTuple
 
 from ai8xsim.device import SHIFT_RANGE, WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, Span, error
@@ -15,10 +16,12 @@ from ai8xsim.program.operations import (
     Convolution,
     ElementWise,
     Input,
+    Join,
     Layer,
     Operator,
     OutputStage,
     Placement,
+    Pooling,
     RollingBuffer,
     Shape,
     Source,
@@ -30,8 +33,19 @@ BYPASS_SHIFT = 7
 Done = Mapping[int, Layer]
 
 
-def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) -> Layer | None:
-    """The layer at a place of the path, or None where a fault (its own, or one before it) leaves it in doubt."""
+class Arrival(NamedTuple):
+    """What reaches a layer's operation, on the way there; see `Layer`."""
+
+    inputs: tuple[Input, ...]
+    join: Join
+    elementwise: ElementWise | None
+    operand: Shape
+    pooling: Pooling | None
+    pooled: Shape
+
+
+def arriving(around: Surroundings, place: int, done: Done, found: Found) -> Arrival | None:
+    """What reaches the layer at a place of the path, or None where a fault leaves it in doubt."""
     layer = around.path[place]
     inputs = _inputs(around, place, done, found)
     if inputs is None:
@@ -49,12 +63,20 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         return None
     pooling = flow.pooling_of(layer, operand, around.options.avg_pool_rounding)
     pooled = flow.pooled(layer, operand, pooling, found)
-    if pooled is None:
+    return None if pooled is None else Arrival(inputs, join, elementwise, operand, pooling, pooled)
+
+
+def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) -> Layer | None:
+    """The layer at a place of the path, or None where a fault (its own, or one before it) leaves it in doubt."""
+    layer = around.path[place]
+    arrival = arriving(around, place, done, found)
+    if arrival is None:
         return None
-    missing = missing_channels(around, place, _entering(layer, pooled), found)
+    operand, pooled = arrival.operand, arrival.pooled
+    missing = missing_channels(around, place, entering_shape(layer, pooled), found)
     if missing and not layer.is_flattened:  # go on as if the channels had come that the weights expect
         operand, pooled = (shape._replace(channels=missing) for shape in (operand, pooled))
-    entering = Shape(missing, 1, 1) if missing and layer.is_flattened else _entering(layer, pooled)
+    entering = Shape(missing, 1, 1) if missing and layer.is_flattened else entering_shape(layer, pooled)
     convolution = convolution_of(around, layer, entering, found) if layer.has_convolution else None
     output_shape = _output_shape(layer, entering, convolution, found)
     stage = _output_stage(around, place, found)
@@ -66,12 +88,12 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         number=layer.number,
         name=layer.name.value if layer.name else None,
         operator=Operator(layer.operation) if layer.has_convolution else Operator.PASSTHROUGH,
-        inputs=inputs,
-        join=join,
-        elementwise=elementwise,
+        inputs=arrival.inputs,
+        join=arrival.join,
+        elementwise=arrival.elementwise,
         crop=layer.in_crop.value if layer.in_crop else (0, 0),
         operand_shape=operand,
-        pooling=pooling,
+        pooling=arrival.pooling,
         pooled_shape=pooled,
         flatten=layer.is_flattened,
         convolution=convolution,
@@ -85,7 +107,7 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     )
 
 
-def _entering(layer: LayerDescription, pooled: Shape) -> Shape:
+def entering_shape(layer: LayerDescription, pooled: Shape) -> Shape:
     """What enters the operation: flattened, every value is a channel."""
     return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
 

@@ -59,12 +59,12 @@ def draft(
 ) -> Draft:
     """As `resolve`, but it never raises, and goes on behind a fault as far as it can."""
     found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
-    shape = _sample_shape(input_shape, found)
+    shape = sample_shape(input_shape, found)
     path = executed_path(network, options.start_layer, found)
     if shape is None or errors_among(found):  # of a foreign checkpoint, say: the rest would be consequences
         return Draft(None, frozenset(), _all(network, checkpoint, found))
     weights = assign_weights(network, checkpoint, device, options.start_layer, found)
-    buffers = tuple(_rolling_buffer(network, index) for index in range(len(network.data_buffer)))
+    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
     layers, doubtful = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
     found += [*loader_differences(layers), *_notes(network)]
     program = Program(
@@ -105,7 +105,8 @@ def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Op
     return found
 
 
-def _sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None:
+def sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None:
+    """One sample's shape, or None after saying that it is none."""
     sizes = tuple(index(size) for size in shape)
     if len(sizes) in {2, 3} and min(sizes) > 0:
         rows, *columns = sizes[1:]
@@ -115,7 +116,8 @@ def _sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None
     return None
 
 
-def _rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
+def rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
+    """A data buffer as the description has it."""
     described = network.data_buffer[index]
     rows, *columns = described.dim.value
     shape = Shape(described.channels.value, rows, columns[0] if columns else 1, is_1d=not columns)

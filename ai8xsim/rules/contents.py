@@ -6,7 +6,14 @@ from ai8xsim.diagnostics import Diagnostic, Severity, Span, error, warning
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Ledger, Misread, Place
 from ai8xsim.machine.lives import free_offset
-from ai8xsim.machine.places import input_layout, is_streamed, operand_count, output_layout, streams_on
+from ai8xsim.machine.places import (
+    buffer_layout,
+    input_layout,
+    is_streamed,
+    operand_count,
+    output_layout,
+    streams_on,
+)
 from ai8xsim.network import STOP
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
@@ -157,12 +164,14 @@ def misread_diagnostics(program: Program, misreads: Sequence[Misread]) -> Iterat
 
 def _unknown(subject: Subject, program: Program) -> frozenset[int]:
     """Layers of which it is not known what they touch."""
+    homeless = {n for n, buffer in enumerate(program.buffers) if not buffer_layout(buffer).is_complete}
     incomplete = {
         layer.index
         for layer in program.layers
         if not (input_layout(layer).is_complete and output_layout(layer).is_complete)
         or (input_layout(layer).is_chw and layer is not program.layers[0])
         or (layer.placement.read_gap and not subject.device.supports_read_gap)
+        or any(e.source is Source.BUFFER and e.index in homeless for e in layer.inputs)
     }
     return subject.doubtful | incomplete
 
