@@ -13,6 +13,7 @@ from ai8xsim.cli.output import (
     print_json,
     refuse_outputs,
     show_diagnostics,
+    wrapped,
     write_file,
 )
 from ai8xsim.cli.reading import collect
@@ -125,7 +126,7 @@ def _show(findings: "Findings", quiet: bool) -> None:
     )
     for why in dict.fromkeys(entry.why for entry in findings.not_run):
         names = ", ".join(entry.rule for entry in findings.not_run if entry.why == why)
-        click.echo(click.wrap_text(f"not applied, because {why}: {names}", 110, "", "  "))
+        click.echo(wrapped(f"not applied, because {why}: {names}", 110))
 
 
 def _show_map(

@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 import click
 
+from ai8xsim.cli.output import wrapped
 from ai8xsim.codes import CODES, Code
 from ai8xsim.diagnostics import closest
 
@@ -40,7 +41,7 @@ def explain(word: str | None) -> None:
 
 def _list(title: str, names: list[str]) -> str:
     heading = f"keys {SCOPES[title]}" if title in SCOPES else "diagnostic codes"
-    return f"{heading}:\n" + click.wrap_text(", ".join(names), 96, "  ", "  ")
+    return f"{heading}:\n" + wrapped(", ".join(names), 96, "  ", "  ")
 
 
 def _key_page(table: str, key: object) -> str:
@@ -53,13 +54,13 @@ def _key_page(table: str, key: object) -> str:
         ("synonyms", ", ".join(key.synonyms)),
         ("device", key.scope),
     ]
-    lines = [f"{key.name} ({SCOPES[table]})", click.wrap_text(key.summary, 96, "  ", "  ")]
-    lines += [click.wrap_text(f"{title}: {text}", 96, "  ", "    ") for title, text in rows if text]
+    lines = [f"{key.name} ({SCOPES[table]})", wrapped(key.summary, 96, "  ", "  ")]
+    lines += [wrapped(f"{title}: {text}", 96, "  ", "    ") for title, text in rows if text]
     lines += ["  example:", *(f"    {line}" for line in key.example.splitlines())]
     return "\n".join(lines)
 
 
 def _code_page(code: Code) -> str:
     rows = (("why", code.why), ("mend", code.mend), ("source", code.source))
-    body = [click.wrap_text(f"{title}: {text}", 96, "  ", "    ") for title, text in rows]
-    return "\n".join([f"{code.name}", click.wrap_text(code.what, 96, "  ", "  "), *body])
+    body = [wrapped(f"{title}: {text}", 96, "  ", "    ") for title, text in rows]
+    return "\n".join([f"{code.name}", wrapped(code.what, 96, "  ", "  "), *body])

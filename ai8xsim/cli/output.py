@@ -4,6 +4,7 @@ import io
 import json
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,19 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], to_stderr: bool = True, 
     faults = len(errors_among(shown))
     if faults and counts:
         click.echo(f"{faults} error{'s' if faults > 1 else ''}", err=True)
+
+
+def wrapped(text: str, width: int = 96, first: str = "", others: str = "  ") -> str:
+    """The text in lines, which are never broken within a word or a code."""
+    lines = textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return "\n".join(lines)
 
 
 def diagnostic_record(diagnostic: Diagnostic) -> dict[str, Any]:

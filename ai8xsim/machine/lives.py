@@ -1,7 +1,7 @@
 """From when to when which part of the data memories is needed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ai8xsim.layout import DataLayout
 from ai8xsim.machine.ledger import BUFFER, SAMPLE
@@ -85,7 +85,7 @@ def free_offset(program: Program, layer: Layer) -> int | None:
     alive.append(Live(layer.index, input_layout(layer), place - 1, place))
     candidates = sorted({0, *(-(-live.end // 4) * 4 for live in alive)})
     for offset in candidates:
-        moved = DataLayout(**{**vars(own.layout), "offset": offset})
+        moved = replace(own.layout, offset=offset)
         is_free = not any(live.meets(moved) for live in alive)
         if is_free and offset + moved.size_bytes <= program.device.data_memory_bytes:
             return offset

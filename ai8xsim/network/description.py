@@ -167,6 +167,7 @@ class NetworkDescription:
     weights: Given[str] | None = None
     bias: Given[str] | None = None
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
+    layers_span: Span | None = field(default=None, compare=False, repr=False)  # of the key `layers`
 
     def find_layer(self, reference: Reference) -> LayerDescription | None:
         """The layer that a reference means, by sequence number or name (in any case), or None."""

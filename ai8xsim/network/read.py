@@ -97,14 +97,22 @@ class _Reader:
         values = self._values(root, "global", "the description")
         if values is None:
             return None
-        layers = self._layers(values.pop("layers", None))
+        given = values.pop("layers", None)
+        layers = self._layers(given)
         buffers = self._records(values.pop("data_buffer", None), "data_buffer", DataBufferDescription)
         unloads = self._records(values.pop("unload", None), "unload", UnloadDescription)
         if not layers:
             return None
         stand_ins = {name: Given("", name, root.span, root.span) for name in ("arch", "dataset")}
         keys: dict[str, Any] = {**stand_ins, **values}
-        return NetworkDescription(path=self._file, layers=layers, data_buffer=buffers, unload=unloads, **keys)
+        return NetworkDescription(
+            path=self._file,
+            layers=layers,
+            layers_span=given.key_span if given else None,
+            data_buffer=buffers,
+            unload=unloads,
+            **keys,
+        )
 
     def _layers(self, given: Given[tuple[Node, ...]] | None) -> tuple[LayerDescription, ...]:
         if given is None:

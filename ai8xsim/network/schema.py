@@ -29,7 +29,7 @@ from ai8xsim.network.values import (
 
 Schema = dict[str, Any]
 
-_SCALAR: Schema = {"type": ["string", "number", "boolean"]}
+_SCALARS = ("string", "number", "boolean")
 
 
 def json_schema() -> Schema:
@@ -96,7 +96,7 @@ def _(value_type: Boolean) -> Schema:
 
 @schema_of.register
 def _(value_type: Text) -> Schema:
-    return {**_SCALAR, "minLength": 1}
+    return {"type": list(_SCALARS), "minLength": 1}
 
 
 @schema_of.register

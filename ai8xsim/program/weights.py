@@ -56,7 +56,7 @@ def assign_weights(
         found.append(_missing_weights(takers, checkpoint))
         return {}
     if len(takers) < len(checkpoint.layers):
-        found.append(_unused_weights(takers, checkpoint))
+        found.append(_unused_weights(network, takers, checkpoint))
     assigned: dict[int, AssignedWeights] = {}
     for layer, stored in zip(takers, checkpoint.layers, strict=False):
         faults = _faults(layer, stored, device)
@@ -176,12 +176,15 @@ def _missing_weights(takers: Sequence[LayerDescription], checkpoint: Checkpoint)
     )
 
 
-def _unused_weights(takers: Sequence[LayerDescription], checkpoint: Checkpoint) -> Diagnostic:
+def _unused_weights(
+    network: NetworkDescription, takers: Sequence[LayerDescription], checkpoint: Checkpoint
+) -> Diagnostic:
     message = f"the checkpoint has {len(checkpoint.layers)} layers, the description uses {len(takers)}"
     names = ", ".join(f"`{layer.name}`" for layer in checkpoint.layers[len(takers) :][:5])
-    notes = (f"left over: {names}", *_first_stranger(takers, checkpoint))
+    span = network.layers_span or Span(network.path)
+    notes = (f"left over in {checkpoint.path}: {names}", *_first_stranger(takers, checkpoint))
     mend = "if the model has them, describe them too"
-    return warning("unused-weights", message, Span(checkpoint.path), "", notes, mend)
+    return warning("unused-weights", message, span, f"{len(takers)} layers with weights", notes, mend)
 
 
 def _first_stranger(takers: Sequence[LayerDescription], checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -87,9 +87,9 @@ def final_scale(subject: Subject) -> Iterator[Diagnostic]:
     checkpoint = subject.checkpoint
     scaled = [layer for layer in checkpoint.layers if layer.final_scale] if checkpoint else []
     if checkpoint and scaled:
-        message = f"`final_scale` is not 0 in {len(scaled)} layers; PyTorch would multiply by 2 to its power"
+        message = f"{len(scaled)} layer{'s' if len(scaled) > 1 else ''} with a `final_scale`, which the chip has not"
         names = ", ".join(f"`{layer.name}`: {layer.final_scale}" for layer in scaled[:12])
-        why = "the training software's evaluation multiplies the layer's output, the hardware does not"
+        why = "newer training software multiplies the layer's output by 2 to its power"
         mend = "expect the model's evaluation to differ, or train without `final_scale`"
         yield warning("final-scale", message, Span(checkpoint.path), "", (names, why), mend)
 

@@ -1,8 +1,9 @@
 """Whether every layer finds in memory what it is meant to read: the memory level, without values."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from ai8xsim.diagnostics import Diagnostic, Severity, Span, error, warning
+from ai8xsim.diagnostics import Diagnostic, Severity, Span, error
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Ledger, Misread, Place
 from ai8xsim.machine.lives import free_offset
@@ -196,7 +197,7 @@ def _milder(diagnostic: Diagnostic, misread: Misread) -> Diagnostic:
     """The user says that data may overlap, and the order within a layer is not verified: a warning."""
     if misread.found != misread.reader:
         return diagnostic
-    return Diagnostic(**{**vars(diagnostic), "severity": Severity.WARNING})
+    return replace(diagnostic, severity=Severity.WARNING)
 
 
 def _groups(misreads: Sequence[Misread]) -> list[list[Misread]]:
@@ -239,9 +240,12 @@ def _misplaced(program: Program, reader: Layer, group: Sequence[Misread]) -> Dia
     there = "nobody wrote there" if first.found == NOBODY else f"there lies {_name(program, first.found)}"
     home = f"; it was written to {_place(first.home)}" if first.home else ""
     notes = (f"the first: {_value(first)}: {there}{home}",)
-    span = reader.span_of(*_suspects(program, reader, first))
-    say = warning if _is_rearranged(program, reader, first) else error
-    return say("misplaced-input", message, span, "", notes, _way_home(program, reader, first))
+    writer = _layer(program, first.wanted)
+    span = reader.span_of(*_suspects(first))
+    if writer and writer.gives("write_gap") and writer.placement.write_gap != reader.placement.read_gap:
+        span = writer.span_of("write_gap")
+    found = error("misplaced-input", message, span, "", notes, _way_home(program, reader, first))
+    return replace(found, severity=Severity.WARNING) if _is_rearranged(program, reader, first) else found
 
 
 def _is_rearranged(program: Program, reader: Layer, first: Misread) -> bool:
@@ -267,7 +271,7 @@ def _channels_arriving(program: Program, reader: Layer) -> int:
     return counts[0] if reader.join is Join.PIXELS else sum(counts)
 
 
-def _suspects(program: Program, reader: Layer, first: Misread) -> tuple[str, ...]:
+def _suspects(first: Misread) -> tuple[str, ...]:
     """The keys that most likely are wrong."""
     if first.home and first.place and first.home.memory != first.place.memory:
         return ("processors",)

@@ -28,8 +28,10 @@ def too_many_rows_or_columns(subject: Subject) -> Iterator[Diagnostic]:
 def row_column_limit(subject: Subject) -> Iterator[Diagnostic]:
     """Sizes that the loader takes and the document does not."""
     limit, documented = subject.device.rows_columns, subject.device.documented_rows_columns
+    said = set()
     for layer, what, shape in _sizes(subject):
-        if documented < max(shape.rows, shape.columns) <= limit:
+        if documented < max(shape.rows, shape.columns) <= limit and layer.index not in said:
+            said.add(layer.index)
             message = f"{layer.title}: its {what} is {shape.rows}x{shape.columns}; the document ends at {documented}"
             yield warning("row-column-limit", message, layer.span_of("in_dim", "op"))
 
@@ -189,7 +191,7 @@ def depthwise(subject: Subject) -> Iterator[Diagnostic]:
     for layer in subject.layers:
         groups = layer.convolution.geometry.groups if layer.convolution else 1
         inputs, outputs = layer.pooled_shape.channels, layer.output_shape.channels
-        if groups == 1:
+        if groups == 1 or layer.index in subject.doubtful:
             continue
         if not groups == inputs == outputs:
             message = f"{layer.title} has {groups} groups for {inputs} input and {outputs} output channels"

@@ -8,6 +8,7 @@ from ai8xsim.layout import DataLayout, pass_count
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.memory import BiasPlace, WeightPlace, plan_bias, plan_weights
 from ai8xsim.program import Layer
+from ai8xsim.program.operations import Source
 from ai8xsim.rules.needs import bias_needs, compute_words, weight_needs
 from ai8xsim.rules.processors import used_quadrants
 from ai8xsim.rules.subject import Subject
@@ -22,7 +23,7 @@ def input_too_large(subject: Subject) -> Iterator[Diagnostic]:
         layout = input_layout(layer)
         if is_streamed(subject.program, layer) or layout.offset + layout.size_bytes <= limit:
             continue
-        if layout.size_bytes <= limit and not layer.gives("in_offset"):  # where the layer before wrote to
+        if _rests_on_output(subject, layer, limit):
             continue
         shape = f"{layer.operand_shape.rows}x{layer.operand_shape.columns}"
         message = f"{layer.title}: its {shape} input ends at {_end(layout)} of {limit} bytes in each memory instance"
@@ -32,6 +33,14 @@ def input_too_large(subject: Subject) -> Iterator[Diagnostic]:
             mend = mend if layer is subject.layers[0] else "pool more in the layers before, or fold the data"
         span = layer.span_of("in_offset", "data_format", "in_dim")
         yield error("input-too-large", message, span, f"of {layer.operand_shape}", (_sum(layout),), mend)
+
+
+def _rests_on_output(subject: Subject, layer: Layer, limit: int) -> bool:
+    """Whether the layer reads what another one has no room for, where that one writes it."""
+    outputs = {other.index: output_layout(other) for other in subject.layers}
+    read = [outputs[entry.index] for entry in layer.inputs if entry.source is Source.LAYER]
+    begins = layer.placement.in_offset
+    return any(out.offset == begins and out.offset + out.size_bytes > limit for out in read)
 
 
 def output_too_large(subject: Subject) -> Iterator[Diagnostic]:
@@ -81,7 +90,8 @@ def weight_memory(subject: Subject) -> Iterator[Diagnostic]:
     """Kernels that find no room."""
     if subject.program is None:
         return
-    places = plan_weights(subject.device, weight_needs(subject.program))
+    needs = [need for need in weight_needs(subject.program) if need.layer not in subject.doubtful]
+    places = plan_weights(subject.device, needs)
     titles = {layer.index: layer for layer in subject.layers}
     homeless = [place for place in places if place.first is None and place.layer in titles]
     if homeless:
@@ -120,6 +130,7 @@ def bias_memory(subject: Subject) -> Iterator[Diagnostic]:
     if subject.program is None or not subject.layers:
         return
     needs = bias_needs(subject.program, used_quadrants(subject))
+    needs = tuple(need for need in needs if need.layer not in subject.doubtful)
     titles = {layer.index: layer for layer in subject.layers}
     places = plan_bias(subject.device, needs)
     homeless = [place for place in places if place.first is None and place.layer in titles]
