@@ -1,5 +1,6 @@
 """Programs that a test can read at a glance: a few lines of YAML and the weights they need."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def program_of(
     options: Options = Options(),  # noqa: B008  (frozen)
     buffers: str = "",
 ) -> Program:
-    """The program of layers (YAML flow mappings without `processors`); the weights are stored in their order."""
+    """The program of layers (YAML flow mappings, one a line); the weights are stored in their order."""
     stored = tuple(stored_layer(f"layer{place}", weight) for place, weight in enumerate(weights))
     return resolve(
         network_of(layers, buffers), Checkpoint("x.pth.tar", None, None, stored), device, input_shape, options
@@ -30,13 +31,22 @@ def program_of(
 
 def network_of(layers: str, buffers: str = "") -> NetworkDescription:
     """The description with these layers and rolling buffers."""
-    entries = layers.strip().replace("- {", "- {processors: 1, out_offset: 0, ")
+    entries = "\n".join(_entry(line.strip()) for line in layers.strip().split("\n"))
     text = f"arch: small\ndataset: none\nlayers:\n{entries}\n"
     if buffers:
         text += f"data_buffer:\n{buffers.strip()}\n"
     reading = parse_network(text)
     assert reading.network is not None, [d.sentence() for d in reading.diagnostics]
     return reading.network
+
+
+def _entry(line: str) -> str:
+    """A layer's line, with one processor and offset 0 where it says nothing else."""
+    defaults = {"processors": 1, "out_offset": 0}
+    missing = [
+        f"{key}: {value}, " for key, value in defaults.items() if not re.search(rf"(?<!_){key}:", line)
+    ]
+    return line.replace("- {", "- {" + "".join(missing), 1)
 
 
 def stored_layer(name: str, weight: npt.ArrayLike, bias: npt.ArrayLike | None = None) -> CheckpointLayer:
