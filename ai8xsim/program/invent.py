@@ -24,9 +24,10 @@ def random_checkpoint(
     seed: int = 0,
     options: Options = Options(),  # noqa: B008  (frozen)
 ) -> Checkpoint:
-    """A checkpoint with random weights and biases for a network that states `out_channels` in every layer with weights.
+    """A checkpoint with random weights for a network that states `out_channels` in every layer with weights.
 
-    The weights use the whole of their width; the shifts keep most outputs within 8 bits.
+    The weights use the whole of their width; the shifts keep most outputs within 8 bits. Layers have a bias, but
+    for streaming ones and those of more than 64 outputs: it is what runs out first.
     Raises ResolveError with every fault.
 
     >>> import ai8xsim
@@ -92,7 +93,9 @@ def _random_layer(
         weight = 2 * generator.integers(0, 2, shape) - 1
     sums = weight.size // outputs
     shift = -int(np.ceil(np.log2(max(1, sums)) / 2)) + 1
-    bias = generator.integers(-64, 64, outputs) << bits - 1
+    is_streaming = layer.streaming is not None and layer.streaming.value
+    has_bias = outputs <= 64 and not is_streaming
+    bias = generator.integers(-64, 64, outputs) << bits - 1 if has_bias else None
     name = layer.name.value if layer.name else f"layer{layer.index}"
     return CheckpointLayer(name, f"{name}.op.weight", weight, bias, shift, bits)
 

@@ -8,7 +8,7 @@ Source: `spec/ARITHMETIC.md`, "Faults of the loader".
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from ai8xsim.diagnostics import Diagnostic, warning
+from ai8xsim.diagnostics import Diagnostic, note, warning
 from ai8xsim.program.operations import Join, Layer, Operator, PoolKind, Source
 
 Layers = Sequence[Layer]
@@ -88,7 +88,7 @@ def _shifted_buffer(layers: Layers) -> Iterator[Diagnostic]:
         if layer.buffer_update is not None and layer.buffer_update.shift:
             message = f"{layer.title}: the vendor's simulation shows the whole shifted buffer, rows first"
             why = f"what the layer passes on is {layer.output_shape}"
-            yield warning("loader-differs", message, layer.span_of("buffer_shift"), notes=(why,))
+            yield note("loader-differs", message, layer.span_of("buffer_shift"), notes=(why,))
 
 
 def _input_behind_jump(layers: Layers) -> Iterator[Diagnostic]:

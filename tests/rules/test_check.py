@@ -1,0 +1,168 @@
+"""`check`: what it applies, what it says it could not, and how it goes on behind a fault."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ai8xsim import MAX78000, MAX78002, Severity, check, read_checkpoint, read_network
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.cli.app import cli
+from ai8xsim.codes import CODES
+from ai8xsim.rules import RULES
+from ai8xsim.rules.subject import Needs
+
+from ..conftest import ROOT
+from ..simulator.small_programs import network_of, stored_layer
+
+DIGITS = ROOT / "networks" / "digits"
+FAULTS = ROOT / "tests" / "faults"
+
+
+def checkpoint_of(*shapes: tuple[int, ...]) -> Checkpoint:
+    layers = tuple(stored_layer(f"layer{n}", np.ones(shape, np.int64)) for n, shape in enumerate(shapes))
+    return Checkpoint("x.pth.tar", None, None, layers)
+
+
+def test_every_rule_has_its_code_and_only_one() -> None:
+    codes = [rule.code for rule in RULES]
+    assert len(set(codes)) == len(codes)
+    assert set(codes) <= set(CODES)
+
+
+def test_the_bundled_network_is_sound_with_all_that_belongs_to_it() -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    sample = np.load(DIGITS / "samples.npz")["images"][0]
+    for device in (MAX78000, MAX78002):
+        findings = check(network, device, checkpoint, sample)
+        assert (findings.diagnostics, findings.not_run) == ((), ())
+
+
+def test_without_a_checkpoint_channels_are_not_guessed() -> None:
+    findings = check(read_network(DIGITS / "network.yaml"), MAX78000)
+    assert {entry.rule for entry in findings.not_run} == {
+        rule.code for rule in RULES if rule.needs is not Needs.DESCRIPTION
+    }
+    assert all("checkpoint" in entry.why for entry in findings.not_run)
+
+
+def test_where_any_size_fits_a_sample_is_asked_for() -> None:
+    network = network_of("- {op: conv2d, out_offset: 0x2000, output_processors: 0x1}")
+    findings = check(network, MAX78000, checkpoint_of((1, 1, 3, 3)))
+    assert {entry.rule for entry in findings.not_run} == {r.code for r in RULES if r.needs is Needs.PROGRAM}
+    assert "give a sample" in findings.not_run[0].why
+    assert not check(network, MAX78000, checkpoint_of((1, 1, 3, 3)), np.zeros((1, 4, 4), int)).not_run
+
+
+def test_it_goes_on_behind_a_mismatch_and_says_what_does_not_rest_on_it() -> None:
+    layers = """
+    - {processors: 0x7, op: conv2d, out_offset: 0x1000}
+    - {processors: 0xff, op: conv2d, out_offset: 0x2000}
+    - {processors: 0xff, op: conv2d, out_offset: 0x3002}
+    """
+    checkpoint = checkpoint_of((4, 3, 3, 3), (8, 5, 3, 3), (4, 8, 3, 3))
+    findings = check(network_of(layers), MAX78000, checkpoint, np.zeros((3, 4, 4), int))
+    errors = [(d.code, d.span.line) for d in findings if d.severity is Severity.ERROR and d.span]
+    assert errors == [("channel-mismatch", 5), ("unaligned-offset", 6)]
+
+
+def test_a_sample_out_of_range_is_a_finding() -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    findings = check(network, MAX78000, checkpoint, np.full((1, 8, 8), 200))
+    assert [d.code for d in findings] == ["sample-range"]
+
+
+def test_findings_are_a_sequence() -> None:
+    network = network_of("- {op: conv2d}\n- {op: conv2d, pad: 2, kernel_size: 1x1}")
+    findings = check(network, MAX78000)
+    assert list(findings) == list(findings.diagnostics)
+    assert findings[0] is findings[:1][0]
+    assert findings.has_errors
+
+
+def run(*words: str | Path) -> tuple[int, str]:
+    result = CliRunner().invoke(
+        cli, ["check", *map(str, words)], standalone_mode=False, catch_exceptions=False
+    )
+    return int(result.return_value or 0), result.output
+
+
+def test_the_command_on_a_sound_network() -> None:
+    code, output = run(DIGITS / "network.yaml", "--checkpoint", DIGITS / "checkpoint.pth.tar")
+    assert code == 0
+    assert output == f"no faults; {len(RULES)} of {len(RULES)} rules applied\n"
+
+
+def test_the_command_on_a_faulty_description() -> None:
+    code, output = run(FAULTS / "late-streaming.yaml", "--fifo")
+    assert code == 1
+    assert "error[late-streaming]: layer 1 streams, and layer 0 before it does not" in output
+    assert "1 error; " in output
+    assert "not applied, because it needs a checkpoint" in output
+    code, output = run(FAULTS / "late-streaming.yaml", "--fifo", "--quiet")
+    assert (code, output.startswith("error[late-streaming]"), "not applied" in output) == (1, True, False)
+
+
+def test_json_has_the_documented_form() -> None:
+    code, output = run(FAULTS / "late-streaming.yaml", "--fifo", "--json")
+    record = json.loads(output)
+    assert code == 1
+    assert record["schema_version"] == 1
+    (found,) = record["diagnostics"]
+    assert (found["severity"], found["code"], found["line"], found["column"]) == (
+        "error",
+        "late-streaming",
+        15,
+        16,
+    )
+    assert set(found) == {"severity", "code", "message", "file", "line", "column", "notes", "help"}
+    assert {tuple(sorted(entry)) for entry in record["not_run"]} == {("rule", "why")}
+
+
+def test_sarif_names_rule_and_place(tmp_path: Path) -> None:
+    target = tmp_path / "found.sarif"
+    code, _ = run(FAULTS / "unaligned-offset.yaml", "--sarif", target)
+    log = json.loads(target.read_text())
+    assert (code, log["version"]) == (1, "2.1.0")
+    (run_,) = log["runs"]
+    (result,) = run_["results"]
+    assert (
+        run_["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"] == "unaligned-offset"
+    )
+    region = result["locations"][0]["physicalLocation"]["region"]
+    assert region == {"startLine": 6, "startColumn": 17, "endColumn": 23}
+    with pytest.raises(Exception, match="exists"):
+        run(FAULTS / "unaligned-offset.yaml", "--sarif", target)
+
+
+def test_a_description_that_cannot_be_read_leaves_the_other_files_to_be_read(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("layers: [\n")
+    empty = tmp_path / "empty.pth.tar"
+    empty.write_bytes(b"")
+    code, output = run(broken, "--checkpoint", empty)
+    assert code == 1
+    assert "error[yaml-syntax]" in output
+    assert "error[empty-checkpoint]" in output
+    assert "because the description has errors" in output
+
+
+def test_the_map_shows_who_lies_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    _, output = run(DIGITS / "network.yaml", "--checkpoint", DIGITS / "checkpoint.pth.tar", "--map")
+    (conv3,) = [line for line in output.split("\n") if "conv3" in line and "in 0-7" in line]
+    assert "0x0000-0x0100 in 0-7" in conv3
+    assert "0x4000-0x4040 in 0-7" in conv3
+    assert "i...............o..............." in conv3
+    assert "weight memory" in output
+    assert "bias memory" in output
+    _, output = run(DIGITS / "network.yaml", "--map")
+    assert "no map" in output
