@@ -187,6 +187,7 @@ REFUSED = {  # broken inputs of which no value can be computed; the others are t
     "seq_dup_sequence": "duplicate-sequence", "seq_forward": "input-not-ready", "seq_negative": "out-of-range",
     "seq_unknown_num": "unknown-layer", "seq_unknown_num_78002": "unknown-layer", "shift-16": "shift-range",
     "shift16": "out-of-range", "shift9_1bit": "quantization", "shift_float": "wrong-type",
+    "shift_pass": "shift-without-convolution",
     "stride2_pool": "stride", "tconv_1x1": "kernel-size", "tconv_outpad0": "output-pad",
     "tconv_pad3": "out-of-range", "tconv_stride1": "stride", "w32_pass": "wide-without-convolution",
     "w32_relu_final": "wide-with-activation", "weights_fewer": "missing-weights",

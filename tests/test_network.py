@@ -27,7 +27,7 @@ TYPES = {
     "data_buffer": DataBufferDescription,
     "unload": UnloadDescription,
 }
-NOT_KEYS = {"index", "number", "span", "path", "diagnostics"}
+NOT_KEYS = {"layers_span", "index", "number", "span", "path", "diagnostics"}
 KEYS = [(table, key) for table, rows in TABLES.items() for key in rows.values()]
 BUFFER = "data_buffer:\n  - {name: tcn_buffer, processors: 0xf, channels: 4, dim: 15, offset: 0}\n"
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ai8xsim.program import Program
+    from ai8xsim.rules import Findings
 
     Array = npt.NDArray[np.integer[Any]]
 
@@ -27,13 +28,15 @@ def bundled_folder() -> Path:
 @click.command()
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def demo(quiet: bool) -> int:
-    """Simulate the bundled network on real images, and compare every layer with PyTorch."""
+    """Check the bundled network, simulate it on real images, and compare every layer with PyTorch."""
     from ai8xsim.compare import torch_trace
     from ai8xsim.report.terminal import print_demo, progress_bar
 
-    program, images, labels = _load(bundled_folder())
+    program, images, labels, findings = _load(bundled_folder())
     if not quiet:
-        show_diagnostics(program.diagnostics)
+        show_diagnostics(findings)
+    if findings.has_errors:
+        return 1
     with progress_bar("simulating", hidden=quiet) as progress:
         ours = make_simulator(program).run(images, progress=progress)
     theirs = torch_trace(program, images)
@@ -42,16 +45,18 @@ def demo(quiet: bool) -> int:
     return 0 if ours.first_difference(theirs) is None else 1
 
 
-def _load(folder: Path) -> tuple["Program", "Array", "Array"]:
+def _load(folder: Path) -> tuple["Program", "Array", "Array", "Findings"]:
     import numpy as np
 
     from ai8xsim.checkpoint import read_checkpoint
     from ai8xsim.device import MAX78000
     from ai8xsim.network import read_network
     from ai8xsim.program import resolve
+    from ai8xsim.rules import check
 
     with np.load(folder / "samples.npz", allow_pickle=False) as samples:
         images, labels = samples["images"], samples["labels"]
     network = read_network(folder / "network.yaml")
     checkpoint = read_checkpoint(folder / "checkpoint.pth.tar")
-    return resolve(network, checkpoint, MAX78000, images.shape[1:]), images, labels
+    findings = check(network, MAX78000, checkpoint, images[0])
+    return resolve(network, checkpoint, MAX78000, images.shape[1:]), images, labels, findings

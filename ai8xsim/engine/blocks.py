@@ -14,9 +14,14 @@ Data = npt.NDArray[Any]
 
 def operand_blocks(layer: Layer, inputs: Sequence[Data]) -> list[Data]:
     """The operands, each in the shape of `layer.operand_shape`; one where nothing is combined."""
-    data = _joined(layer.join, inputs)
-    blocks = [data] if layer.elementwise is None else np.split(data, layer.elementwise.operands, axis=3)
-    return [_shaped(block, layer) for block in blocks]
+    return [_shaped(block, layer) for block in _operands(_joined(layer.join, inputs), layer)]
+
+
+def _operands(data: Data, layer: Layer) -> list[Data]:
+    """Equal consecutive blocks of channels."""
+    if layer.elementwise is None:
+        return [data]
+    return list(np.split(data, layer.elementwise.operands, axis=3))
 
 
 def _joined(join: Join, inputs: Sequence[Data]) -> Data:

@@ -14,35 +14,46 @@ from ai8xsim.machine.places import input_layout, is_streamed, output_layout, str
 from ai8xsim.memory import plan_bias, plan_weights, quadrants_of, weight_capacity
 from ai8xsim.program import Layer, Program
 from ai8xsim.report.terminal import console, plain_table
-from ai8xsim.rules.needs import bias_needs, weight_needs
+from ai8xsim.rules.needs import bias_needs, compute_words, weight_needs
 
 CELLS = 32
 
 
 def print_memory_map(program: Program) -> None:
     """The data memories while each layer runs, and where its weights and its bias lie."""
+    device = program.device
+    parts = (
+        (f"data memory: 16 instances of {device.data_memory_bytes:,} bytes", place_table(program)),
+        (
+            f"the instances one over another, in cells of {device.data_memory_bytes // CELLS:,} bytes:\n"
+            "i input, o output, * both, # other data that is still needed, x such data lost, . free",
+            picture_table(program),
+        ),
+        (
+            f"weight memory: words of 72 bits, {device.weight_memory_kernels} a processor",
+            weight_table(program),
+        ),
+        (f"bias memory: {device.bias_memory_bytes} bytes a quadrant", bias_table(program)),
+    )
     screen = console()
-    screen.print(
-        f"data memory: 16 instances of {program.device.data_memory_bytes:,} bytes; one cell of the "
-        f"picture is {program.device.data_memory_bytes // CELLS:,} bytes of the instance that holds most",
-        highlight=False,
-    )
-    screen.print(
-        "i input, o output, * both, # other data that is still needed, x data lost, . free", highlight=False
-    )
-    screen.print(data_table(program))
-    screen.print(
-        f"weight memory: words of 72 bits, {program.device.weight_memory_kernels} in each processor",
-        highlight=False,
-    )
-    screen.print(weight_table(program))
-    screen.print(f"bias memory: {program.device.bias_memory_bytes} bytes in each quadrant", highlight=False)
-    screen.print(bias_table(program))
+    for title, table in parts:
+        screen.print(title, highlight=False, soft_wrap=True)
+        screen.print(table)
 
 
-def data_table(program: Program) -> Table:
-    """Each layer's input and output, and what else lives while it runs."""
-    table = plain_table("layer", "name", "input", "output", "lives until", "overwrites", "free", "picture")
+def place_table(program: Program) -> Table:
+    """Where each layer reads and writes (offsets, and the instances), and the words that wait in each processor."""
+    table = plain_table("layer", "name", "input", "output", "TRAM words")
+    for layer in program.layers:
+        places = (_range(program, layer, is_input=is_input) for is_input in (True, False))
+        words = compute_words(layer) * input_layout(layer).passes
+        table.add_row(str(layer.index), Text(printable(layer.name or "")), *places, str(words))
+    return table
+
+
+def picture_table(program: Program) -> Table:
+    """How long each layer's output is needed, what it is written over, and what else lives while the layer runs."""
+    table = plain_table("layer", "lives until", "overwrites", "free", "picture")
     everything = lives(program)
     for place, layer in enumerate(program.layers):
         alive = [live for live in everything if live.born < place <= live.dies]
@@ -50,9 +61,6 @@ def data_table(program: Program) -> Table:
         lost = _lost(program, everything, layer, place)
         table.add_row(
             str(layer.index),
-            Text(printable(layer.name or "")),
-            _range(program, layer, is_input=True),
-            _range(program, layer, is_input=False),
             _until(program, own),
             ", ".join(_name(live.writer) for live in lost),
             f"{_free(program, alive, own):,}",

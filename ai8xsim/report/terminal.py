@@ -21,7 +21,9 @@ Labels = npt.NDArray[np.integer[Any]]
 
 SHOWN_VALUES = 32
 WIDE = 160
-NUMBERS = frozenset({"layer", "saturated", "free", "bits", "kernels", "words", "bytes", "from", "filled"})
+NUMBERS = frozenset(
+    {"layer", "saturated", "free", "bits", "kernels", "words", "bytes", "from", "filled", "TRAM words"}
+)
 
 
 @contextmanager

@@ -155,6 +155,26 @@ def hidden_chw(subject: Subject) -> Iterator[Diagnostic]:
             yield error("hidden-chw", message, given.span, "layers write HWC", help="remove it")
 
 
+def buffer_address(subject: Subject) -> Iterator[Diagnostic]:
+    """Layers that read or write a data buffer and do not say where."""
+    network = subject.network
+    for layer in network.layers:
+        references = layer.in_sequences.value if layer.in_sequences else ()
+        buffers = [buffer for buffer in map(network.find_buffer, references) if buffer]
+        missing = [key for key in ("in_offset", "in_dim") if buffers and getattr(layer, key) is None]
+        if layer.buffer_insert and layer.out_offset is None:
+            missing.append("out_offset")
+        for key in missing:
+            message = f"{layer.title} uses a data buffer and does not state `{key}`"
+            why = "the buffer lies where its own `offset` says, not where the layer before writes"
+            mend = (
+                f"add `{key}: {buffers[0].offset.value:#06x}`"
+                if buffers and key == "in_offset"
+                else f"add `{key}`"
+            )
+            yield error("buffer-address", message, layer.span, notes=(why,), help=mend)
+
+
 def unaligned_offset(subject: Subject) -> Iterator[Diagnostic]:
     """Offsets that are no multiple of a word."""
     network = subject.network

@@ -13,6 +13,7 @@ RULES = (
     Rule("pad-and-kernel", DESCRIPTION, features.pad_and_kernel),
     Rule("flatten-combination", DESCRIPTION, features.flatten_combination),
     Rule("hidden-chw", DESCRIPTION, features.hidden_chw),
+    Rule("buffer-address", DESCRIPTION, features.buffer_address),
     Rule("unaligned-offset", DESCRIPTION, features.unaligned_offset),
     Rule("too-many-streaming-layers", DESCRIPTION, streams.too_many_streaming_layers),
     Rule("late-streaming", DESCRIPTION, streams.late_streaming),

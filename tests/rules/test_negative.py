@@ -64,7 +64,7 @@ ERRORS = {  # code:line; line 0 is a file as a whole
     "weights_fewer": "missing-weights:17", "write_gap_only": "misplaced-input:11",
 }  # fmt: skip
 WARNINGS = {  # what can work, and how the loader fails on it, or what was probably meant otherwise
-    "ckpt_layers": "inexact-bias:0 unused-weights:4", "crop_asym": "loader-differs:11 misplaced-input:12",
+    "ckpt_layers": "inexact-bias:0 unused-weights:8", "crop_asym": "loader-differs:11 misplaced-input:12",
     "mix_1d_2d": "conv2d-on-1d:11", "ok_baseline": "", "pool_and_avg": "two-pools:12",
     "pool_stride_default": "default-pool-stride:11", "proc_string": "", "sample_indim": "",
     "weights_more": "unused-weights:4",

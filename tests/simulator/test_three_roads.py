@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ai8xsim import Ai8xsimError, Simulator, Trace
 from ai8xsim.compare import torch_trace
-from ai8xsim.engine import portable
+from ai8xsim.engine import blocks, portable
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program, flow, path
 from ai8xsim.program import layer as program_layer
@@ -404,20 +404,18 @@ def _half_a_bias(step: Any, x: Any, packed: Any, bias: Any, geometry: Any) -> An
 
 
 FAULTS: dict[str, Fault] = {
-    "operands in reverse order": replaced(portable, "_operands", lambda step, *given: step(*given)[::-1]),
-    "operands interleaved": replaced(portable, "_operands", _operand_channels_interleaved),
+    "operands in reverse order": replaced(blocks, "_operands", lambda step, *given: step(*given)[::-1]),
+    "operands interleaved": replaced(blocks, "_operands", _operand_channels_interleaved),
     "pool_first turned round": replaced(portable, "run_layer", _pool_first_turned_round),
     "crop at the wrong end": replaced(
-        portable, "_shaped", lambda step, data, layer: step(data, replace(layer, crop=layer.crop[::-1]))
+        blocks, "_shaped", lambda step, data, layer: step(data, replace(layer, crop=layer.crop[::-1]))
     ),
-    "reshape pixel by pixel": replaced(portable, "_shaped", _reshaped_pixel_by_pixel),
+    "reshape pixel by pixel": replaced(blocks, "_shaped", _reshaped_pixel_by_pixel),
     "flatten pixel by pixel": replaced(
         portable, "_flattened", lambda _, data: data.reshape(len(data), 1, 1, -1)
     ),
-    "inputs in reverse order": replaced(
-        portable, "_joined", lambda step, join, given: step(join, given[::-1])
-    ),
-    "pixels joined column by column": replaced(portable, "_joined", _joined_column_by_column),
+    "inputs in reverse order": replaced(blocks, "_joined", lambda step, join, given: step(join, given[::-1])),
+    "pixels joined column by column": replaced(blocks, "_joined", _joined_column_by_column),
     "buffer read from its first row": replaced(portable, "_fetch", _read_from_the_first_row),
     "buffer moved the other way": replaced(portable, "_update_buffer", _moved_the_other_way),
     "buffer rotated": replaced(portable, "_update_buffer", _rotated),
