@@ -3,10 +3,10 @@
 from ai8xsim.diagnostics import Diagnostic, error
 
 COPY_AGAIN = "copy or download the file again, or save the checkpoint again"
-QUANTIZE_AGAIN = "quantize the trained checkpoint again (vendor: quantize.py)"
+QUANTIZE_AGAIN = "quantize the trained checkpoint again (`ai8xsim quantize`)"
 SAVE_AGAIN = (
     'save it as `torch.save({"arch": name, "epoch": epoch, "state_dict": model.state_dict()}, path)`, '
-    "then quantize it (vendor: quantize.py)"
+    "then quantize it (`ai8xsim quantize`)"
 )
 
 

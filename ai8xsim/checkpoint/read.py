@@ -41,25 +41,27 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     with open(path, "rb") as file:
         try:
             with open_container(file) as container:
-                content = _dictionary_in(container.content)
-                layers, diagnostics = _read_layers(StateReader(_state_in(content), container))
+                content = dictionary_in(container.content)
+                layers, diagnostics = _read_layers(StateReader(state_in(content), container))
         except UnreadableError as fault:
             content, layers, diagnostics = {}, (), [fault.diagnostic]
     placed = by_place(replace(d, span=Span(name)) for d in diagnostics)
     if errors_among(placed):
         raise CheckpointError(placed)
-    return Checkpoint(name, _text(content.get("arch")), _count(content.get("epoch")), layers, placed)
+    return Checkpoint(name, text_in(content.get("arch")), count_in(content.get("epoch")), layers, placed)
 
 
-def _text(value: object) -> str | None:
+def text_in(value: object) -> str | None:
+    """The value if it is a text, else None."""
     return value if isinstance(value, str) else None
 
 
-def _count(value: object) -> int | None:
+def count_in(value: object) -> int | None:
+    """The value if it is a whole number, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _dictionary_in(content: object) -> Mapping[str, object]:
+def dictionary_in(content: object) -> Mapping[str, object]:
     """The dictionary that a checkpoint is. Raises UnreadableError if it is something else."""
     if isinstance(content, dict):
         return content
@@ -69,7 +71,7 @@ def _dictionary_in(content: object) -> Mapping[str, object]:
     raise foreign(f"the file holds a {kind}, not a dictionary")
 
 
-def _state_in(content: Mapping[str, object]) -> Mapping[str, object]:
+def state_in(content: Mapping[str, object]) -> Mapping[str, object]:
     """The state dictionary of a checkpoint. Raises UnreadableError if there is none."""
     state = content.get("state_dict")
     if isinstance(state, dict):
@@ -130,9 +132,7 @@ def _unquantized(fractions: Sequence[Fractions], layer_count: int) -> Diagnostic
     message = f"the checkpoint is not quantized: {count} of {total} weights and biases are not integers"
     where = f"{len(fractions)} of {layer_count} layers are affected: {listed([f.layer for f in fractions])}"
     notes = (where, f"for example, {fractions[0].example}")
-    return error(
-        "unquantized-checkpoint", message, notes=notes, help="quantize it first (vendor: quantize.py)"
-    )
+    return error("unquantized-checkpoint", message, notes=notes, help="quantize it first: `ai8xsim quantize`")
 
 
 def _no_weights(state: Mapping[str, object]) -> Diagnostic:

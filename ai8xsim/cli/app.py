@@ -10,6 +10,7 @@ from ai8xsim.cli.check import check
 from ai8xsim.cli.demo import demo
 from ai8xsim.cli.explain import explain
 from ai8xsim.cli.output import show_diagnostics
+from ai8xsim.cli.quantize import quantize
 from ai8xsim.cli.schema import schema
 from ai8xsim.cli.simulate import simulate
 from ai8xsim.errors import Ai8xsimError
@@ -27,6 +28,7 @@ def cli() -> None:
 cli.add_command(check)
 cli.add_command(demo)
 cli.add_command(explain)
+cli.add_command(quantize)
 cli.add_command(schema)
 cli.add_command(simulate)
 

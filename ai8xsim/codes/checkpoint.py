@@ -14,6 +14,8 @@ ROWS = table(
     Code("unquantized-checkpoint", "The weights are not integers.",
          "Training leaves fractions; the chip holds integers of 1 to 8 bits.",
          "Quantize the checkpoint first."),
+    Code("already-quantized", "The checkpoint that shall be quantized is quantized.",
+         "Its weights are integers beyond -1 to 1, as the quantizer leaves them.", "Use it as it is."),
     Code("unfused-batchnorm", "The checkpoint holds batch normalization layers.",
          "The hardware has none; they are folded into the weights and the bias before quantization.",
          "Fuse them, then quantize again."),

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ai8xsim.diagnostics import printable
 from ai8xsim.program import Program
+from ai8xsim.quantize import Quantized
 from ai8xsim.trace import Difference, LayerTrace, Trace
 
 Labels = npt.NDArray[np.integer[Any]]
@@ -82,6 +83,24 @@ def print_comparison(difference: Difference | None, expected: str) -> None:
     verdict = f"equal to {expected}" if difference is None else f"differs from {expected}: {difference}"
     style = "green" if difference is None else "red"
     screen.print(Text(printable(verdict), style=style), soft_wrap=True)
+
+
+def print_quantized(quantized: Quantized) -> None:
+    """What was done to each layer of a checkpoint."""
+    screen = console()
+    table = plain_table("name", "bits", "shift", "largest", "saturated", "rms error", "what else")
+    for layer in quantized.layers:
+        saturated = f"{layer.saturated:,} of {layer.count:,}"
+        cells = (
+            printable(layer.name),
+            str(layer.bits),
+            str(layer.output_shift),
+            f"{layer.largest:.4f}",
+            saturated,
+        )
+        table.add_row(*map(Text, (*cells, f"{layer.error:.3f}", "; ".join(layer.notes))))
+    screen.print(table)
+    screen.print("rms error: what rounding took away, in units of the last place", highlight=False)
 
 
 def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> None:

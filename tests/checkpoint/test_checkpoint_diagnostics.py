@@ -86,7 +86,7 @@ def test_pickled_module(save: Save, refusal: Read, legacy: bool) -> None:
     text = refusal(save(torch.nn.Linear(2, 2), legacy))
     expected = "the file holds a pickled object, `torch.nn.modules.linear.Linear`, not a dictionary"
     assert f"error[not-a-checkpoint]: {expected}" in text
-    assert '"state_dict": model.state_dict()}, path)`, then quantize it (vendor: quantize.py)' in text
+    assert '"state_dict": model.state_dict()}, path)`, then quantize it (`ai8xsim quantize`)' in text
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_unquantized(save_state: Save, refusal: Read, state: State) -> None:
     assert "error[unquantized-checkpoint]: the checkpoint is not quantized: 2 of 4 weights and biases" in text
     assert "= note: 1 of 2 layers are affected: `fc`" in text
     assert "= note: for example, `fc.op.weight`[0, 0] is 0.25" in text
-    assert "= help: quantize it first (vendor: quantize.py)" in text
+    assert "= help: quantize it first: `ai8xsim quantize`" in text
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 1e-30, 126.99999])

@@ -1,0 +1,81 @@
+"""`ai8xsim quantize`: trained checkpoint to quantized checkpoint."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ai8xsim.cli.options import FILE
+from ai8xsim.cli.output import print_json, refuse_outputs, write_file
+
+if TYPE_CHECKING:
+    from ai8xsim.quantize import Quantized
+
+SCHEMA_VERSION = 1
+
+
+@click.command()
+@click.argument("trained", type=FILE)
+@click.argument("quantized", type=FILE)
+@click.option(
+    "--network", type=FILE, help="The description: its `quantization` gives the widths of the layers."
+)
+@click.option("--bits", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True,
+              help="The width of layers of which neither description nor checkpoint says anything.")  # fmt: skip
+@click.option("--clip-method", type=click.Choice(["max", "avgmax", "stddev", "scale"]), default="max",
+              show_default=True, help="What counts as a layer's largest weight; what lies beyond saturates.")  # fmt: skip
+@click.option("--deviations", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True,
+              help="For `stddev`: how many standard deviations.")  # fmt: skip
+@click.option("--scale", type=click.FloatRange(0, 1, min_open=True), default=0.85, show_default=True,
+              help="For `scale`: the part of the largest weight.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--force", is_flag=True, help="Overwrite an existing output.")
+def quantize(trained: Path, quantized: Path, **flags: Any) -> None:
+    """Quantize the checkpoint TRAINED to the integers of the chip, and write it to QUANTIZED."""
+    refuse_outputs((quantized,), (trained, flags["network"]), flags["force"])
+    result = _quantized(trained, flags)
+    from ai8xsim.quantize import save_quantized
+
+    write_file(quantized, lambda stream: save_quantized(result, stream))
+    if flags["as_json"]:
+        print_json(_record(result))
+    elif not flags["quiet"]:
+        from ai8xsim.report.terminal import print_quantized
+
+        print_quantized(result)
+
+
+def _quantized(trained: Path, flags: dict[str, Any]) -> "Quantized":
+    from ai8xsim.network import read_network
+    from ai8xsim.quantize import QuantizeOptions
+    from ai8xsim.quantize import quantize as quantize_checkpoint
+
+    network = read_network(flags["network"]) if flags["network"] else None
+    options = QuantizeOptions(
+        bits=int(flags["bits"]),
+        clip=flags["clip_method"],
+        deviations=flags["deviations"],
+        scale=flags["scale"],
+    )
+    return quantize_checkpoint(trained, network, options)
+
+
+def _record(result: "Quantized") -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "arch": result.trained.arch,
+        "layers": [
+            {
+                "name": layer.name,
+                "bits": layer.bits,
+                "output_shift": layer.output_shift,
+                "largest": layer.largest,
+                "saturated": layer.saturated,
+                "count": layer.count,
+                "error": layer.error,
+                "notes": list(layer.notes),
+            }
+            for layer in result.layers
+        ],
+    }
