@@ -175,9 +175,10 @@ def suggested_processors(layout: DataLayout) -> int:
     >>> hex(suggested_processors(DataLayout(processors=0xffff, offset=0, channels=3, pixels=1)))
     '0x7'
     """
-    step = PROCESSORS_PER_MEMORY if layout.is_chw else 1
+    fits_chw = layout.expected_processors <= PROCESSORS // PROCESSORS_PER_MEMORY
+    step = PROCESSORS_PER_MEMORY if layout.is_chw and fits_chw else 1
     used, count = enabled(layout.processors), layout.expected_processors
     first = min(used[0], PROCESSORS - 1 - (count - 1) * step) if used else 0
-    if layout.is_chw:
+    if step > 1:
         first = max(0, first // step * step)
     return sum(1 << max(0, first) + step * number for number in range(count))

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+LARGEST_OFFSET = 1 << 32
+
+
 class HexInteger(click.ParamType[int]):
     """An integer, in hex (`0x2000`) or decimal."""
 
@@ -26,7 +29,11 @@ class HexInteger(click.ParamType[int]):
             number = int(str(value), 0)
         except ValueError:
             self.fail(f"{value!r} is no number", param, ctx)
-        return number if number >= 0 else self.fail("it must not be negative", param, ctx)
+        if not 0 <= number < LARGEST_OFFSET or number % 4:
+            self.fail(
+                f"{value!r} is no offset: a multiple of 4 from 0 to {LARGEST_OFFSET - 4:#x}", param, ctx
+            )
+        return number
 
 
 class DeviceName(click.ParamType[Device]):

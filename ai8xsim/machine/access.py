@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from ai8xsim.device import MEMORIES
 from ai8xsim.layout import Addresses
-from ai8xsim.machine.places import Written, is_streamed, operand_addresses, streams_on, written
+from ai8xsim.machine.places import (
+    Written,
+    is_streamed,
+    lies_in_memory,
+    operand_addresses,
+    streams_on,
+    written,
+)
 from ai8xsim.machine.schedule import Schedule, schedule
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
@@ -40,7 +47,9 @@ def _access(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
     if layer.index in unknown:
         return Access(layer, schedule(layer), None, None, has_hazard=False)
     memory_bytes = program.device.data_memory_bytes
-    by_hand = is_streamed(program, layer) or bool(producers & unknown)
+    reads_sample = any(entry.source is Source.SAMPLE for entry in layer.inputs)
+    by_fifo = reads_sample and not lies_in_memory(program)
+    by_hand = is_streamed(program, layer) or by_fifo or bool(producers & unknown)
     reads = None if by_hand else operand_addresses(layer, memory_bytes)
     writes = None if streams_on(program, layer) else written(layer, memory_bytes)
     steps = schedule(layer)

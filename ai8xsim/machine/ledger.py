@@ -251,8 +251,8 @@ def _kinds(places: Addresses, actual: Tags, homes: Addresses, inference: int) ->
     is_old = (actual >> ELEMENT_BITS + WRITER_BITS) != inference + 1
     order = {kind: number for number, kind in enumerate(Kind)}
     return np.select(
-        [actual == OUTSIDE, actual == UNWRITTEN, is_old, homes == places],
-        [order[kind] for kind in (Kind.OUTSIDE, Kind.UNWRITTEN, Kind.STALE, Kind.OVERWRITTEN)],
+        [actual == OUTSIDE, actual == UNWRITTEN, homes == places, is_old],
+        [order[kind] for kind in (Kind.OUTSIDE, Kind.UNWRITTEN, Kind.OVERWRITTEN, Kind.STALE)],
         order[Kind.FOREIGN],
     )
 

@@ -34,7 +34,8 @@ def infer_input_shape(
         if not faults:
             is_fixed = first.in_dim is not None or _faults(network, checkpoint, device, options, larger)
             return shape if is_fixed else None
-        standing = faults if standing is None else standing & faults
+        known = {(fault.code, fault.span) for fault in faults}
+        standing = faults if standing is None else {f for f in standing if (f.code, f.span) in known}
     if standing:
         raise ResolveError(by_place(standing))
     return None

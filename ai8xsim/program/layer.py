@@ -258,7 +258,7 @@ def _output_stage(around: Surroundings, place: int, found: Found) -> OutputStage
     if bits == 32 and is_last and activation is not Activation.NONE and layer.activate:
         message = f"{layer.title} has 32-bit output and an activation"
         why = "the accumulator is written as it is, before the activation"
-        mend = "write `activate: None`, or `output_width: 8`"
+        mend = f"write `{layer.activate.key}: None`, or `output_width: 8`"
         found.append(error("wide-with-activation", message, layer.activate.span, notes=(why,), help=mend))
         return None
     shift = _total_shift(around, layer) if layer.has_convolution else 0

@@ -114,6 +114,8 @@ def _stored(subject: Subject, layer: Layer) -> str | None:
         for entry in subject.network.layers[subject.options.start_layer :]
         if entry.has_convolution and not entry.is_bypassed and entry.weight_source is None
     ]
+    if layer.index not in takers:
+        return None
     weights = subject.checkpoint.layers[takers.index(layer.index)]
     if weights.weight.ndim != 4:
         return None

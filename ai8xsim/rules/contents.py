@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
+from ai8xsim.device import MEMORIES
 from ai8xsim.diagnostics import Diagnostic, Severity, Span, error
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Ledger, Misread, Place
@@ -15,9 +18,9 @@ from ai8xsim.machine.places import (
     output_layout,
     streams_on,
 )
-from ai8xsim.network import STOP
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
+from ai8xsim.rules.features import jumps
 from ai8xsim.rules.subject import Subject
 
 
@@ -56,8 +59,12 @@ def _writes_where_it_reads(program: Program, layer: Layer) -> bool:
     read, write = input_layout(layer), output_layout(layer)
     if read.is_complete and write.is_complete:
         memory_bytes = program.device.data_memory_bytes
-        read_bytes, written_bytes = (set(x.addresses(memory_bytes).ravel().tolist()) for x in (read, write))
-        return bool((read_bytes & written_bytes) - {-1})
+        is_read = np.zeros(
+            MEMORIES * memory_bytes + 1, np.bool_
+        )  # the last one stands for bytes beyond the end
+        is_read[read.addresses(memory_bytes)] = True
+        is_read[-1] = False
+        return bool(is_read[write.addresses(memory_bytes)].any())
     shares = set(read.memories) & set(write.memories)
     ends = read.offset + read.size_bytes, write.offset + write.size_bytes
     return bool(shares) and read.offset < ends[1] and write.offset < ends[0]
@@ -110,19 +117,29 @@ def _single(layer: Layer, producer: Layer, count: int) -> Diagnostic | None:
 
 
 def _several(layer: Layer, producers: Sequence[Layer]) -> Diagnostic | None:
-    """One input an operand: each written with a gap, a word behind the one before."""
-    count = len(producers)
+    """One input an operand: each written with the same gap, a step behind the one before, the first where we read."""
+    count, step = len(producers), 4 * (layer.placement.read_gap + 1)
+    gap = count * (layer.placement.read_gap + 1) - 1
+    span = layer.span_of("in_sequences", "eltwise", "op")
+    first = producers[0].placement.out_offset
+    if len({producer.index for producer in producers}) < count:
+        message = f"{layer.title} names an input twice; each operand must lie in words of its own"
+        mend = "let a pass-through layer write it once more, one step behind"
+        return error("operands-apart", message, span, help=mend)
     for number, producer in enumerate(producers):
-        place, first = producer.placement, layer.placement.in_offset
-        wanted = first + 4 * number
-        if place.write_gap == count - 1 and place.out_offset == wanted:
+        place, wanted = producer.placement, first + step * number
+        if place.write_gap == gap and place.out_offset == wanted:
             continue
         message = f"{layer.title}: operand {number}, the output of {producer.title}, does not interleave"
         have = f"it is written from {place.out_offset:#06x} on with `write_gap: {place.write_gap}`"
-        mend = f"in {producer.title}, write `out_offset: {wanted:#06x}` and `write_gap: {count - 1}`"
-        return error(
-            "operands-apart", message, layer.span_of("in_sequences", "eltwise", "op"), "", (have,), mend
-        )
+        mend = f"in {producer.title}, write `out_offset: {wanted:#06x}` and `write_gap: {gap}`"
+        return error("operands-apart", message, span, "", (have,), mend)
+    if layer.placement.in_offset != first:
+        message = f"{layer.title} reads its operands from {layer.placement.in_offset:#06x} on"
+        have = f"the first one, the output of {producers[0].title}, is written from {first:#06x} on"
+        mend = f"write `in_offset: {first:#06x}`"
+        where = layer.span_of("in_offset", "in_sequences", "eltwise", "op")
+        return error("operands-apart", message, where, "", (have,), mend)
     return None
 
 
@@ -151,7 +168,10 @@ def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
     unknown = _unknown(subject, program)
     plan = accesses(program, unknown)
     apart = {d.span for d in operands_apart(subject)}
-    misreads = Ledger(program, plan).inference()
+    ledger = Ledger(program, plan)
+    misreads = ledger.inference()
+    if program.buffers and not misreads:  # what a buffer holds must outlive the inference
+        misreads = ledger.inference()
     yield from misread_diagnostics(program, [m for m in misreads if not _is_said(program, m, apart)])
 
 
@@ -179,8 +199,8 @@ def _unknown(subject: Subject, program: Program) -> frozenset[int]:
 
 def _leaves_its_path(subject: Subject) -> bool:
     """Whether the path has jumps that the device cannot do."""
-    jumps = [layer.next_sequence for layer in subject.network.layers if layer.next_sequence]
-    return not subject.device.supports_link_layers and any(jump.value != STOP for jump in jumps)
+    given = [layer for layer in subject.network.layers if layer.next_sequence]
+    return not subject.device.supports_link_layers and any(jumps(subject, layer) for layer in given)
 
 
 def _is_said(program: Program, misread: Misread, apart: set[Span | None]) -> bool:
@@ -189,7 +209,14 @@ def _is_said(program: Program, misread: Misread, apart: set[Span | None]) -> boo
     is_wide = writer is not None and writer.output_stage.bits == 32
     if misread.kind is Kind.OUTSIDE or layer is None or is_wide:  # too large, or a hidden 32-bit layer
         return misread.kind is Kind.OUTSIDE or layer is not None
-    spans = {layer.span_of("eltwise", "op"), layer.span_of("in_sequences", "eltwise", "op")}
+    if misread.kind is Kind.OVERWRITTEN and misread.found == misread.wanted == SAMPLE:
+        return True  # two CHW channels in one memory
+    keys = (
+        ("eltwise", "op"),
+        ("in_sequences", "eltwise", "op"),
+        ("in_offset", "in_sequences", "eltwise", "op"),
+    )
+    spans = {layer.span_of(*given) for given in keys}
     return layer.elementwise is not None and bool(spans & apart)
 
 
@@ -214,9 +241,9 @@ def _contents(program: Program, group: Sequence[Misread]) -> Diagnostic | None:
     first = group[0]
     reader, culprit = _layer(program, first.reader), _layer(program, first.found)
     if first.kind is not Kind.OVERWRITTEN:
-        return None if reader is None else _misplaced(program, reader, group)
+        return _misplaced(program, reader, group) if reader else _not_unloaded(program, group)
     if culprit is None:
-        return None
+        return _loaded_over(program, reader, group)
     span = culprit.span_of("out_offset", "output_processors", "op")
     count = f"{sum(m.count for m in group)} of {sum(m.total for m in group)}"
     notes = (f"{count} values; the first: {_value(first)}",)
@@ -233,6 +260,28 @@ def _contents(program: Program, group: Sequence[Misread]) -> Diagnostic | None:
     return error("overwritten-data", message, span, "", notes, mend)
 
 
+def _not_unloaded(program: Program, group: Sequence[Misread]) -> Diagnostic:
+    """An output of which nothing, or only a part, is left in memory."""
+    first = group[0]
+    layer = _layer(program, first.wanted)
+    message = (
+        f"{_name(program, first.wanted)}, an output of the network, is not in memory when it is unloaded"
+    )
+    count = f"{sum(m.count for m in group)} of {first.total} values; the first: {_value(first)}"
+    span = layer.span_of("out_offset", "output_processors", "op") if layer else None
+    return error("overwritten-output", message, span, "", (count,))
+
+
+def _loaded_over(program: Program, reader: Layer | None, group: Sequence[Misread]) -> Diagnostic:
+    """Data, a rolling buffer mostly, over which the sample is loaded."""
+    first = group[0]
+    message = f"{_name(program, first.found)} is written over {_name(program, first.wanted)}"
+    count = f"{sum(m.count for m in group)} values; the first: {_value(first)}"
+    span = reader.span_of("in_offset", "processors") if reader else None
+    mend = "let the first layer's `in_offset`, where the sample is loaded, lie elsewhere"
+    return error("overwritten-data", message, span, "", (count,), mend)
+
+
 def _misplaced(program: Program, reader: Layer, group: Sequence[Misread]) -> Diagnostic:
     first = group[0]
     count, total = sum(m.count for m in group), first.total * len({m.operand for m in group})
@@ -242,10 +291,21 @@ def _misplaced(program: Program, reader: Layer, group: Sequence[Misread]) -> Dia
     notes = (f"the first: {_value(first)}: {there}{home}",)
     writer = _layer(program, first.wanted)
     span = reader.span_of(*_suspects(first))
-    if writer and writer.gives("write_gap") and writer.placement.write_gap != reader.placement.read_gap:
+    if writer and _is_gap_wrong(writer, reader, first):
         span = writer.span_of("write_gap")
     found = error("misplaced-input", message, span, "", notes, _way_home(program, reader, first))
     return replace(found, severity=Severity.WARNING) if _is_rearranged(program, reader, first) else found
+
+
+def _is_gap_wrong(writer: Layer, reader: Layer, first: Misread) -> bool:
+    """Whether reader and writer begin at the same word, and leave out different numbers of words."""
+    begins_there = writer.placement.out_offset == reader.placement.in_offset
+    differs = writer.placement.write_gap != reader.placement.read_gap
+    is_single = operand_count(reader) == 1 and len(reader.inputs) == 1
+    same_memory = (
+        first.home is not None and first.place is not None and first.home.memory == first.place.memory
+    )
+    return begins_there and differs and is_single and same_memory and writer.gives("write_gap")
 
 
 def _is_rearranged(program: Program, reader: Layer, first: Misread) -> bool:
@@ -284,14 +344,22 @@ def _way_home(program: Program, reader: Layer, first: Misread) -> str:
     if first.home is None or first.place is None:
         return ""
     if first.home.memory != first.place.memory:
-        return f"let the `output_processors` of {writer.title} be these processors" if writer else ""
+        return _same_processors(writer, reader) if writer else ""
     moved = reader.placement.in_offset + first.home.offset - first.place.offset
     if first.value == (0, 0, 0) and moved >= 0 and moved % 4 == 0 and moved != reader.placement.in_offset:
         return f"write `in_offset: {moved:#06x}`"
-    gap = writer.placement.write_gap if writer else 0
-    if gap != reader.placement.read_gap:
+    if writer and _is_gap_wrong(writer, reader, first):
+        gap = writer.placement.write_gap
         return f"written with a gap of {gap} and read with {reader.placement.read_gap}: let them agree"
     return "let offset, processors, gap and number of channels agree with the writer's"
+
+
+def _same_processors(writer: Layer, reader: Layer) -> str:
+    """The map that both should have: the writer's, if the reader can take it."""
+    theirs, ours = writer.placement.output_processors, reader.placement.processors
+    if len(reader.inputs) == 1 and theirs.bit_count() == ours.bit_count():
+        return f"write `processors: {theirs:#018x}`, or `output_processors: {ours:#018x}` in {writer.title}"
+    return f"let the `output_processors` of {writer.title} be among these processors"
 
 
 def _layer(program: Program, index: int | None) -> Layer | None:

@@ -49,7 +49,7 @@ def not_on_device(subject: Subject) -> Iterator[Diagnostic]:
                 yield _missing(subject, f"{layer.title}: `{given.key}`", given)
         if layer.operation == "conv2d" and layer.dilation and max(layer.dilation.value) > device.dilation_2d:
             yield _missing(subject, f"{layer.title}: `dilation` of a Conv2d", layer.dilation)
-        if not device.supports_link_layers and layer.next_sequence and _jumps(subject, layer):
+        if not device.supports_link_layers and layer.next_sequence and jumps(subject, layer):
             yield _missing(subject, f"{layer.title}: `next_sequence`", layer.next_sequence)
     if subject.network.snoop and not device.supports_snoop:
         yield _missing(subject, "`snoop`", subject.network.snoop)
@@ -57,7 +57,7 @@ def not_on_device(subject: Subject) -> Iterator[Diagnostic]:
         yield error("not-on-device", f"the {device} cannot start at another layer than 0")
 
 
-def _jumps(subject: Subject, layer: LayerDescription) -> bool:
+def jumps(subject: Subject, layer: LayerDescription) -> bool:
     """Whether `next_sequence` says anything else than what happens anyway."""
     assert layer.next_sequence is not None
     layers = subject.network.layers
@@ -101,9 +101,18 @@ def conv1d_dilation(subject: Subject) -> Iterator[Diagnostic]:
             mend = f"use `dilation: {8 // (taps - 1)}` at most, or a kernel of 3 at most"
             yield error("conv1d-dilation", message, span, notes=why, help=mend)
         elif reach >= 9:
+            if layer.pad is None:
+                message = (
+                    f"{layer.title}: dilated by {dilation}, a Conv1d cannot be padded, and the default is 1"
+                )
+                yield error("conv1d-dilation", message, span, notes=why, help="write `pad: 0`")
             for obstacle in _obstacles(layer):
                 message = f"{layer.title}: dilated by {dilation}, a Conv1d cannot have `{obstacle.key}`"
-                yield error("conv1d-dilation", message, obstacle.key_span, notes=why, help="remove it")
+                yield error("conv1d-dilation", message, obstacle.key_span, notes=why, help=_without(obstacle))
+
+
+def _without(obstacle: Given[Any]) -> str:
+    return "write `pad: 0`" if obstacle.key == "pad" else "remove it"
 
 
 def _obstacles(layer: LayerDescription) -> Iterator[Given[Any]]:

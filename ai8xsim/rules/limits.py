@@ -79,6 +79,8 @@ def linear_size(subject: Subject) -> Iterator[Diagnostic]:
         if layer.operator is not Operator.LINEAR:
             continue
         inputs, outputs = layer.pooled_shape.channels, layer.output_shape.channels
+        if max(layer.operand_shape.channels, outputs) > subject.device.channels:
+            continue  # too many for any layer
         if inputs > 1024 and not layer.flatten:
             message = f"{layer.title} has {inputs} inputs, at most 1024 unless they are flattened"
             yield error("linear-size", message, layer.span_of("op"))

@@ -1,6 +1,7 @@
 """FIFOs and streaming, as far as the description alone can tell."""
 
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from ai8xsim.diagnostics import Diagnostic, error, note
 from ai8xsim.layout import enabled
@@ -10,6 +11,14 @@ from ai8xsim.rules.subject import Subject
 
 HWC_FIFO_PROCESSORS = 0x000F_000F_000F_000F
 CHW_FIFO_PROCESSORS = 0x0001_0001_0001_0001
+FAST_FIFO_PROCESSORS = 0x0001_0001_0001_000F
+FIFO_NAMES = MappingProxyType(
+    {
+        HWC_FIFO_PROCESSORS: "0-3, 16-19, 32-35, 48-51",
+        CHW_FIFO_PROCESSORS: "0, 16, 32, 48",
+        FAST_FIFO_PROCESSORS: "0-3, or 0, 16, 32, 48",
+    }
+)
 
 
 def _streaming(subject: Subject) -> list[LayerDescription]:
@@ -97,10 +106,12 @@ def fifo_processors(subject: Subject) -> Iterator[Diagnostic]:
         return
     is_chw = first.data_format is not None and first.data_format.value == "chw"
     allowed = CHW_FIFO_PROCESSORS if is_chw else HWC_FIFO_PROCESSORS
+    if (subject.options.fast_fifo or subject.options.fast_fifo_quad) and not is_chw:
+        allowed = FAST_FIFO_PROCESSORS
     others = enabled(first.processors.value & ~allowed)
     if others and first.processors.value.bit_count() <= allowed.bit_count():
         message = f"{first.title} reads by FIFO with processor {others[0]}, which no FIFO feeds"
-        names = "0, 16, 32, 48" if is_chw else "0-3, 16-19, 32-35, 48-51"
+        names = FIFO_NAMES[allowed]
         mend = f"use processors {names}"
         yield error("fifo-processors", message, first.processors.span, help=mend)
 
