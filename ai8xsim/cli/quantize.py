@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 @click.option("--bits", type=click.Choice(["1", "2", "4", "8"]), default="8", show_default=True,
               help="The width of layers of which neither description nor checkpoint says anything.")  # fmt: skip
 @click.option("--clip-method", type=click.Choice(["max", "avgmax", "stddev", "scale"]), default="max",
-              show_default=True, help="What counts as a layer's largest weight; what lies beyond saturates.")  # fmt: skip
+              show_default=True, help="What counts as a layer's largest weight; the rest saturates.")  # fmt: skip
 @click.option("--deviations", type=click.FloatRange(0, min_open=True), default=2.0, show_default=True,
               help="For `stddev`: how many standard deviations.")  # fmt: skip
 @click.option("--scale", type=click.FloatRange(0, 1, min_open=True), default=0.85, show_default=True,

@@ -1,0 +1,18 @@
+"""Codes of users' PyTorch models and what is loaded into them."""
+
+from ai8xsim.codes.code import Code, table
+
+ROWS = table(
+    "`spec/TRAINING.md` 6 and 9",
+    Code("not-importable", "A model file cannot be imported, or has no such name.",
+         "The file's own code runs when it is imported; `import ai8x` in it means ours.",
+         "Name the factory as FILE:FACTORY, and with `--path` the repository that its helpers lie in."),
+    Code("missing-tensors", "The checkpoint lacks weights or biases of the model, or has them in other sizes.",
+         "A model with some of its weights random would compute nonsense.",
+         "Take the checkpoint of this model, and make the model as it was trained (`bias`, sizes)."),
+    Code("ignored-tensors", "The checkpoint holds tensors for which the model has no place.",
+         "The vendor's loader drops them without a word: a model made without bias loses stored biases.",
+         "Make the model with `bias=True`, or accept it."),
+    Code("defaulted-tensors", "The checkpoint lacks numbers of the model's layers.",
+         "Old files have no `shift_quantile`, for example; the layer keeps its default.", "Nothing, mostly."),
+)  # fmt: skip

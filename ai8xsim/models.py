@@ -1,0 +1,85 @@
+"""Importing a user's file in which `ai8x` means ours, for that file only.
+
+Model and data-set files were written for the vendor's modules: they begin with `import ai8x`. While such a file is
+imported, the names are ours; afterwards `sys.modules` and `sys.path` are as they were. The file's own code does run,
+which is what importing a model means.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ai8xsim.diagnostics import Span, error
+from ai8xsim.errors import InputError
+
+
+def split_name(name: str) -> tuple[Path, str]:
+    """`FILE:NAME` in its two parts. Raises ValueError.
+
+    >>> split_name("models/net.py:factory")
+    (PosixPath('models/net.py'), 'factory')
+    """
+    file, colon, attribute = name.rpartition(":")
+    if not colon or not file or not attribute:
+        raise ValueError(f"{name!r} is not FILE:NAME")
+    return Path(file), attribute
+
+
+def import_file(
+    path: Path, stand_ins: Mapping[str, ModuleType], repository: Path | None = None
+) -> ModuleType:
+    """The module in a file, with other modules in the place of some names.
+
+    repository: a folder whose modules the file may import too; the file's grandparent where None is given.
+    Raises InputError where the file cannot be imported, OSError where it cannot be opened.
+    """
+    path.open("rb").close()
+    folder = repository or path.resolve().parent.parent
+    spec = importlib.util.spec_from_file_location(f"ai8xsim_user_{path.stem.replace('-', '_')}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with _standing_in(stand_ins, [str(path.resolve().parent), str(folder)]):
+        try:
+            spec.loader.exec_module(module)
+        except Exception as fault:
+            why = (f"{type(fault).__name__}: {fault}",)
+            mend = "if it needs helpers of its repository, name that with `--path`"
+            found = error("not-importable", "the file cannot be imported", Span(str(path)), "", why, mend)
+            raise InputError([found]) from fault
+    return module
+
+
+def attribute_of(module: ModuleType, path: Path, name: str) -> Any:
+    """What a name in the module means. Raises InputError with the names that there are."""
+    if not hasattr(module, name):
+        known = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))[:20])
+        found = error("not-importable", f"the file has no `{name}`", Span(str(path)), help=f"it has {known}")
+        raise InputError([found])
+    return getattr(module, name)
+
+
+@contextmanager
+def _standing_in(stand_ins: Mapping[str, ModuleType], folders: list[str]) -> Iterator[None]:
+    """`sys.modules` and `sys.path` changed inside, and restored; what was imported from the folders is forgotten."""
+    modules, paths = dict(sys.modules), list(sys.path)
+    sys.modules.update(stand_ins)
+    sys.path[:0] = folders
+    try:
+        yield
+    finally:
+        sys.path[:] = paths
+        added = [name for name in sys.modules if name not in modules]
+        local = [name for name in added if _lies_in(sys.modules[name], folders)]
+        for name in [*stand_ins, *local]:
+            sys.modules.pop(name, None)
+        sys.modules.update({name: modules[name] for name in stand_ins if name in modules})
+
+
+def _lies_in(module: ModuleType, folders: list[str]) -> bool:
+    file = getattr(module, "__file__", None)
+    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)

@@ -1,0 +1,154 @@
+"""A user's model file and its checkpoint."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ai8xsim.checkpoint.state import TrainedCheckpoint, read_state
+from ai8xsim.diagnostics import Diagnostic, Span, error, warning
+from ai8xsim.errors import CheckpointError
+from ai8xsim.models import attribute_of, import_file, split_name
+from ai8xsim.nn.layer import Layer
+
+BITS = MappingProxyType({"weight_bits": 8, "bias_bits": 8, "quantize_activation": True})
+LATER_KEYS = frozenset({"final_scale", "activation_threshold", "clamp_activation"})  # of 2025, read apart
+BLOCKS = ("Fire", "ResidualBottleneck", "ConvResidualBottleneck", "MBConvBlock")
+NO_BITS = MappingProxyType({"weight_bits": None, "bias_bits": None, "quantize_activation": False})
+
+
+def load_model(
+    name: str,
+    num_classes: int,
+    num_channels: int,
+    dimensions: Sequence[int],
+    path: str | os.PathLike[str] | None = None,
+    **given: Any,
+) -> nn.Module:
+    """The model that a factory in a user's file makes, `FILE:FACTORY`; `import ai8x` in it means ours.
+
+    dimensions: (H, W) of the input, (L, 1) for 1D data. path: a folder from which the file may import helpers.
+    given: further arguments of the factory, such as `bias=True`. By the setting that holds here, layers are made for
+    a quantized checkpoint (`simulate`) or for training.
+    Raises InputError where the file cannot be imported or has no such factory, OSError, ValueError.
+    """
+    from ai8xsim.nn import current_setting
+
+    file, factory = split_name(name)
+    repository = None if path is None else Path(path)
+    module = import_file(file, _stand_ins(), repository)
+    bits = BITS if current_setting().simulate else NO_BITS
+    arguments: dict[str, Any] = {"bias": False, **bits, **given}
+    make = attribute_of(module, file, factory)
+    size = tuple(dimensions)
+    model: nn.Module = make(
+        pretrained=False, num_classes=num_classes, num_channels=num_channels, dimensions=size, **arguments
+    )
+    return model
+
+
+def _stand_ins() -> dict[str, ModuleType]:
+    """What `ai8x`, `ai8x_blocks` and `devices` mean in a user's file."""
+    import ai8xsim.nn
+    from ai8xsim.nn import blocks
+
+    front = ModuleType("ai8x")
+    front.__dict__.update({name: getattr(ai8xsim.nn, name) for name in ai8xsim.nn.__all__})
+    more = ModuleType("ai8x_blocks")
+    more.__dict__.update({name: getattr(blocks, name) for name in BLOCKS})
+    devices = ModuleType("devices")
+    devices.__dict__.update({"MAX78000": 85, "MAX78002": 87})
+    return {"ai8x": front, "ai8x_blocks": more, "devices": devices}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a checkpoint: how many tensors the model took, and what it did not take or lacks."""
+
+    taken: int
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
+    """Put a checkpoint's tensors into a model; nothing in the file is executed.
+
+    A prefix (`module.`, `_orig_mod.`) is taken away; of names that then are equal the first one counts. Tensors that
+    the model has no place for are warned of; a weight or bias that the file lacks is an error, a number of a layer
+    (such as `shift_quantile`, which old files lack) keeps its default.
+    Raises CheckpointError, OSError.
+    """
+    stored = read_state(path)
+    tensors = _without_prefixes(stored)
+    own = model.state_dict()
+    extra = [name for name in tensors if name not in own and name.rsplit(".", 1)[-1] not in LATER_KEYS]
+    missing = [name for name in own if name not in tensors]
+    lost = [name for name in missing if name.rsplit(".", 1)[-1] in {"weight", "bias"}]
+    wrong = [name for name in own if name in tensors and tensors[name].numel() != own[name].numel()]
+    found = list(_report(stored.path, extra, [name for name in missing if name not in lost]))
+    faults = [*_faults(stored.path, lost, wrong, (own, tensors)), *_scales(model, stored.path, tensors)]
+    if faults:
+        raise CheckpointError([*faults, *found])
+    for name, value in own.items():
+        if name in tensors:
+            value.copy_(tensors[name].reshape(value.shape).to(value.dtype))
+    return Loaded(len(own) - len(missing), tuple(found))
+
+
+def _scales(model: nn.Module, path: str, tensors: Mapping[str, torch.Tensor]) -> list[Diagnostic]:
+    """Give layers their `final_scale`, which `vendor` behaviour applies and the chip has not."""
+    scaled = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Layer) and f"{name}.final_scale" in tensors:
+            module.final_scale = float(tensors[f"{name}.final_scale"].item())
+            if module.final_scale and module.setting.behaviour == "chip":
+                scaled[name] = module.final_scale
+    if not scaled:
+        return []
+    message = f"{len(scaled)} layers have a `final_scale`, by which the chip does not multiply"
+    names = ", ".join(f"`{name}`: {scale:g}" for name, scale in list(scaled.items())[:8])
+    mend = 'see what PyTorch makes of it with `setting(behaviour="vendor")`'
+    return [error("final-scale", message, Span(path), "", (names,), mend)]
+
+
+def _without_prefixes(stored: TrainedCheckpoint) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for key, value in stored.tensors.items():
+        name = key
+        while name.startswith(("module.", "_orig_mod.")):
+            name = name.partition(".")[2]
+        for old in (".conv2d.", ".conv1d.", ".linear."):
+            name = name.replace(old, ".op.")
+        tensors.setdefault(name, torch.from_numpy(value.copy()))
+    return tensors
+
+
+def _report(path: str, extra: list[str], defaulted: list[str]) -> list[Diagnostic]:
+    span, found = Span(path), []
+    if extra:
+        message = f"the model has no place for {len(extra)} tensors of the checkpoint"
+        why = (f"for example `{extra[0]}`",)
+        mend = "a bias is taken only by a model made with `bias=True`"
+        found.append(warning("ignored-tensors", message, span, "", why, mend))
+    if defaulted:
+        message = (
+            f"the checkpoint lacks {len(defaulted)} numbers of the model's layers; they keep their defaults"
+        )
+        found.append(warning("defaulted-tensors", message, span, "", (f"for example `{defaulted[0]}`",)))
+    return found
+
+
+def _faults(path: str, lost: list[str], wrong: list[str], states: tuple[Any, Any]) -> list[Diagnostic]:
+    own, tensors = states
+    span, found = Span(path), []
+    if lost:
+        message = f"the checkpoint lacks {len(lost)} weights or biases of the model, first `{lost[0]}`"
+        found.append(error("missing-tensors", message, span, help="take the checkpoint of this model"))
+    for name in wrong[:5]:
+        sizes = f"{tuple(tensors[name].shape)} in the checkpoint, {tuple(own[name].shape)} in the model"
+        found.append(error("missing-tensors", f"`{name}` has other sizes: {sizes}", span))
+    return found

@@ -1,0 +1,243 @@
+"""Modules against the simulator: one road through PyTorch, the other through our kernels."""
+
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ai8xsim.nn as ai8x
+from ai8xsim import MAX78002, Options, Simulator, resolve
+from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
+from ai8xsim.network import parse_network
+from ai8xsim.nn.table import POOLS, Kind, kinds, stub
+
+KINDS = [kind for kind in kinds() if not kind.has_batchnorm]
+OPERATIONS = {
+    "Conv1d": "conv1d",
+    "Conv2d": "conv2d",
+    "ConvTranspose2d": "convtranspose2d",
+    "Linear": "linear",
+}
+
+
+class Case:
+    """A module with random integers, and the same layer as the simulator has it."""
+
+    def __init__(self, kind: Kind, data: st.DataObject) -> None:
+        draw, self.kind = data.draw, kind
+        self.bits = draw(st.sampled_from([8, 8, 4, 2, 1]))
+        self.shift = draw(st.integers(-8, 4))
+        self.round_avg = draw(st.booleans())
+        self.wide = kind.activation is None and draw(st.booleans())
+        seed = draw(st.integers(0, 1 << 30))
+        self.generator = np.random.default_rng(seed)
+        channels = draw(st.sampled_from([1, 2, 5]))
+        self.inputs = self.outputs = channels
+        if not kind.is_depthwise:
+            self.outputs = draw(st.sampled_from([1, 3, 4]))
+        is_1d, is_flat = kind.operation == "Conv1d", kind.operation == "Linear"
+        self.kernel = draw(
+            st.sampled_from([1, 2, 5] if is_1d else [3] if "Transpose" in kind.operation else [1, 3])
+        )
+        self.padding = draw(st.integers(0, min(2, self.kernel - 1))) if not is_flat else 0
+        self.size = (1, 1) if is_flat else (20, 1) if is_1d else (11, 12)
+        self.pool = draw(st.integers(2, 3)), draw(st.integers(1, 3))
+        low = -(1 << self.bits - 1)
+        taps = () if is_flat else (self.kernel,) if is_1d else (self.kernel, self.kernel)
+        share = self.inputs // (self.inputs if kind.is_depthwise else 1)
+        ends = (self.inputs, self.outputs // (self.inputs if kind.is_depthwise else 1))
+        ends = ends if "Transpose" in kind.operation else (self.outputs, share)
+        self.weight = self.generator.integers(low, -low, (*ends, *taps))
+        self.bias = self.generator.integers(-128, 128, self.outputs) * (1 << self.bits - 1)
+        shape = (
+            (2, self.inputs) if is_flat else (2, self.inputs, 20) if is_1d else (2, self.inputs, *self.size)
+        )
+        edges = np.array([-128, -127, -1, 0, 1, 127])
+        uniform = self.generator.integers(-128, 128, shape)
+        self.x = np.where(self.generator.random(shape) < 0.4, self.generator.choice(edges, shape), uniform)
+
+    def module(self, behaviour: str) -> torch.nn.Module:
+        given: dict[str, Any] = {"bias": True, "wide": self.wide}
+        if self.kind.operation != "Linear":
+            given |= {"kernel_size": self.kernel, "padding": self.padding}
+        if self.kind.pooling:
+            given |= {"pool_size": self.pool[0], "pool_stride": self.pool[1]}
+        bits = {"weight_bits": self.bits, "bias_bits": self.bits, "quantize_activation": True}
+        with ai8x.setting("MAX78002", simulate=True, round_avg=self.round_avg, behaviour=behaviour):  # type: ignore[arg-type]
+            module = getattr(ai8x, self.kind.name)(self.inputs, self.outputs, **given, **bits)
+        module.op.weight.data = torch.from_numpy(self.weight).float()
+        module.op.bias.data = torch.from_numpy(self.bias).float()
+        module.output_shift.data = torch.tensor([float(self.shift)])
+        return module  # type: ignore[no-any-return]
+
+    def by_module(self, behaviour: str = "chip") -> Any:
+        with torch.no_grad():
+            return self.module(behaviour)(torch.from_numpy(self.x).float()).numpy()
+
+    def by_simulator(self) -> Any:
+        lines = [f"op: {OPERATIONS[self.kind.operation]}", "processors: 1", "out_offset: 0"]
+        lines += [f"quantization: {self.bits}", f"output_shift: {self.shift}"]
+        lines += [f"activate: {self.kind.activation}", f"output_width: {32 if self.wide else 8}"]
+        if self.kind.operation != "Linear":
+            is_1d = self.kind.operation == "Conv1d"
+            lines += [
+                f"kernel_size: {self.kernel}" + ("" if is_1d else f"x{self.kernel}"),
+                f"pad: {self.padding}",
+            ]
+        if self.kind.pooling:
+            lines += [f"{self.kind.pooling.lower()}_pool: {self.pool[0]}", f"pool_stride: {self.pool[1]}"]
+        if self.kind.is_depthwise:
+            lines.append(f"groups: {self.inputs}")
+        network = parse_network(f"arch: a\ndataset: d\nlayers:\n  - {{{', '.join(lines)}}}\n").network
+        assert network is not None
+        stored = CheckpointLayer("conv", "conv.op.weight", self.weight, self.bias, 0, self.bits)
+        shape = self.x.shape[1:] if self.x.ndim > 2 else (*self.x.shape[1:], 1, 1)
+        options = Options(avg_pool_rounding=self.round_avg)
+        program = resolve(network, Checkpoint("x", None, None, (stored,)), MAX78002, shape, options)
+        return Simulator(program).run(self.x.reshape(-1, *shape)).output
+
+    def agrees(self, behaviour: str = "chip") -> bool:
+        ours, theirs = self.by_simulator(), self.by_module(behaviour)
+        return np.array_equal(ours.reshape(theirs.shape), theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_chip_behaviour_is_the_simulators(kind: Kind, data: st.DataObject) -> None:
+    assert Case(kind, data).agrees()
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.activation != "Abs"], ids=lambda kind: kind.name)
+@settings(max_examples=8, deadline=None)
+@given(st.data())
+def test_vendor_behaviour_is_the_same_but_for_rounded_averages(kind: Kind, data: st.DataObject) -> None:
+    case = Case(kind, data)
+    if kind.pooling != "Avg" or not case.round_avg:
+        assert case.agrees("vendor")
+
+
+def evaluated(module: torch.nn.Module, *values: float) -> list[float]:
+    x = torch.tensor(values).reshape(1, 1, -1, 1)
+    with torch.no_grad():
+        return [float(v) for v in module(x).flatten()]
+
+
+def identity(name: str, behaviour: str, weight: float = 1.0, bias: float = 0.0, shift: float = 0.0) -> Any:
+    bits = {"weight_bits": 8, "bias_bits": 8, "quantize_activation": True}
+    with ai8x.setting("MAX78000", simulate=True, behaviour=behaviour):  # type: ignore[arg-type]
+        module = getattr(ai8x, name)(1, 1, kernel_size=1, **bits)
+    module.op.weight.data.fill_(weight)
+    module.op.bias.data.fill_(bias)
+    module.output_shift.data.fill_(shift)
+    return module
+
+
+def test_where_the_vendors_evaluation_differs_from_the_chip() -> None:
+    """Abs of a negative tie; a bias that is not a multiple of 128."""
+    assert evaluated(identity("FusedConv2dAbs", "chip", 64), -1.0) == [0.0]
+    assert evaluated(identity("FusedConv2dAbs", "vendor", 64), -1.0) == [1.0]
+    assert evaluated(identity("Conv2d", "chip", 1, bias=127), 0.0) == [0.0]
+    assert evaluated(identity("Conv2d", "vendor", 1, bias=127), 0.0) == [1.0]
+    for behaviour, wanted in (("chip", [3.0, -3.0]), ("vendor", [2.0, -2.0])):
+        with ai8x.setting("MAX78000", simulate=True, round_avg=True, behaviour=behaviour):  # type: ignore[arg-type]
+            pool = ai8x.AvgPool2d((2, 1))
+        assert evaluated(pool, 2.0, 3.0) == wanted[:1]
+        assert evaluated(pool, -2.0, -3.0) == wanted[1:]
+
+
+def test_long_sums_are_exact_in_chip_behaviour() -> None:
+    """Partial sums beyond 2**24 do not fit float32."""
+    bits = {"weight_bits": 8, "bias_bits": 8, "quantize_activation": True}
+    with ai8x.setting("MAX78002", simulate=True):
+        module = ai8x.Conv2d(1024, 1, kernel_size=3, wide=True, bias=False, **bits)
+    generator = np.random.default_rng(1)
+    weight, x = generator.integers(100, 128, (1, 1024, 3, 3)), generator.integers(100, 128, (1, 1024, 3, 3))
+    module.op.weight.data = torch.from_numpy(weight).float()
+    with torch.no_grad():
+        y = module(torch.from_numpy(x).float())
+    assert int(y.item()) == int((weight * x).sum()) > 1 << 24
+
+
+def test_every_kind_has_its_class_and_the_stub_names_it() -> None:
+    names = {kind.name for kind in kinds()} | set(POOLS)
+    assert names < set(ai8x.__all__)
+    assert {
+        "FusedMaxPoolConv2dBNReLU",
+        "FusedDepthwiseConv2dReLU",
+        "FusedLinearReLU",
+        "DepthwiseConv2d",
+    } < names
+    written = Path(ai8x.__file__).with_name("modules.pyi").read_text()
+    assert written == stub()
+
+
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.name)
+def test_every_module_can_be_made_trained_and_pickled(kind: Kind) -> None:
+    torch.manual_seed(0)
+    given: dict[str, Any] = {} if kind.operation == "Linear" else {"kernel_size": 3, "padding": 1}
+    with ai8x.setting("MAX78002"):
+        module = getattr(ai8x, kind.name)(4, 4, bias=True, **given)
+    x = torch.rand(2, 4, *{"Linear": (), "Conv1d": (8,)}.get(kind.operation, (8, 8))) * 2 - 1
+    y = module(x)
+    y.square().sum().backward()
+    assert module.op.weight.grad is not None
+    assert float(y.detach().max()) <= 127 / 128
+    again = pickle.loads(pickle.dumps(module))
+    assert type(again) is type(module)
+    assert list(again.state_dict()) == list(module.state_dict())
+
+
+def test_the_setting_belongs_to_its_thread_and_its_block() -> None:
+    seen = []
+    with ai8x.setting("MAX78002", simulate=True):
+        assert (ai8x.dev.device, ai8x.dev.WEIGHT_DEPTH, ai8x.dev.simulate) == (87, 5120, True)
+        thread = threading.Thread(target=lambda: seen.append(ai8x.dev.device))
+        thread.start()
+        thread.join()
+        with ai8x.setting("ai85"):
+            assert ai8x.dev.device == 85
+        assert ai8x.dev.device == 87
+    assert seen == [85]
+    assert not ai8x.dev.simulate
+    with pytest.raises(AttributeError, match="no 'nothing'"):
+        _ = ai8x.dev.nothing
+    with pytest.raises(ValueError, match="no device"):
+        ai8x.set_device("MAX123", False, False)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ai8x.Conv2d(1, 1, kernel_size=5), "kernel_size is 5"),
+        (lambda: ai8x.Conv2d(1, 1, kernel_size=3, padding=3), "padding is 3"),
+        (lambda: ai8x.FusedConv2dReLU(1, 1, kernel_size=3, wide=True), "wide output"),
+        (lambda: ai8x.FusedConv2dBN(1, 1, kernel_size=3, bias=False), "needs `bias=True`"),
+        (lambda: ai8x.Linear(2000, 3), "at most 1024"),
+        (lambda: ai8x.MaxPool2d(17), "must be 1 to 16"),
+        (lambda: ai8x.DepthwiseConv2d(4, 4, kernel_size=3), "MAX78002"),
+        (lambda: ai8x.Conv2d(1, 1, kernel_size=3, weight_bits=8), "together"),
+        (lambda: ai8x.Conv2d(1, 1, kernel_size=3, colour=1), "takes no colour"),
+    ],
+)
+def test_what_the_hardware_cannot_do_is_refused(make: Any, words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        make()
+
+
+def test_elementwise_operations_saturate_once() -> None:
+    with ai8x.setting("MAX78000", simulate=True):
+        add, sub, xor, or_ = ai8x.Add(), ai8x.Sub(), ai8x.BitwiseXor(), ai8x.BitwiseOr()
+    a, b, c = (torch.tensor([v]) for v in (100.0, 100.0, -100.0))
+    assert add(a, b, c).tolist() == [100.0]
+    assert sub(c, a).tolist() == [-128.0]
+    values = torch.arange(-128.0, 128.0)
+    left, right = torch.meshgrid(values, values, indexing="ij")
+    assert torch.equal(xor(left, right), (left.int() ^ right.int()).float())
+    assert torch.equal(or_(left, right), (left.int() | right.int()).float())
