@@ -122,12 +122,14 @@ class Weights:
 
     `weight` is (out, in / groups, rows, columns), for a transposed convolution (in, out / groups, rows, columns)
     as in PyTorch; `bias` is (out,) in units of 2**-7, added to the accumulator as bias * 128.
+    `source` is what the checkpoint calls the layer; it is no part of equality.
     """
 
     weight: Int8
     bias: Int8 | None
     bits: int
     is_binary: bool = False
+    source: str = ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Weights):

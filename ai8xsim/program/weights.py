@@ -84,7 +84,8 @@ def _assigned(layer: LayerDescription, stored: CheckpointLayer, device: Device) 
     weight = stored.weight.reshape(*stored.weight.shape[:2], *_kernel_shape(stored))
     bias = None if stored.bias is None else _int8(bias_values(stored))
     own = layer.output_shift.value if layer.output_shift else stored.output_shift or 0
-    return AssignedWeights(Weights(_int8(weight), bias, bits, is_binary), own + 8 - bits, stored.weight_key)
+    weights = Weights(_int8(weight), bias, bits, is_binary, stored.name)
+    return AssignedWeights(weights, own + 8 - bits, stored.weight_key)
 
 
 def _int8(values: Integers) -> Int8:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from ai8xsim.compare import MEANINGS, Comparison, LayerComparison
 from ai8xsim.diagnostics import printable
 from ai8xsim.program import Program
 from ai8xsim.quantize import Quantized
@@ -83,6 +84,45 @@ def print_comparison(difference: Difference | None, expected: str) -> None:
     verdict = f"equal to {expected}" if difference is None else f"differs from {expected}: {difference}"
     style = "green" if difference is None else "red"
     screen.print(Text(printable(verdict), style=style), soft_wrap=True)
+
+
+def print_layers_compared(comparison: Comparison) -> None:
+    """The layers, one a row, what cannot be matched, and what each number means."""
+    screen = console()
+    table = plain_table(
+        "layer", "name", "theirs", "different", "first: ours, theirs", "largest", "mean", "SQNR dB", "cosine"
+    )
+    for layer in comparison.layers:
+        table.add_row(*map(Text, _compared(layer)))
+    screen.print(table)
+    lines = [f"not compared: {layer.title}, {layer.reason}" for layer in comparison.layers if layer.reason]
+    if comparison.unmatched:
+        lines.append("theirs alone, part of other layers of ours: " + ", ".join(comparison.unmatched))
+    if comparison.is_equal:
+        lines.append("every value of every compared layer is equal")
+    else:
+        lines += [f"{name}: {meaning}" for name, meaning in MEANINGS.items()]
+    for line in lines:
+        screen.print(Text(printable(line)), soft_wrap=True)
+
+
+def _compared(layer: LayerComparison) -> tuple[str, ...]:
+    head = str(layer.index), printable(layer.name or ""), printable(layer.theirs or "")
+    measures = layer.measures
+    if measures is None:
+        return (*head, "", "", "", "", "", "")
+    share = f"{measures.different} of {measures.total:,}"
+    if measures.first is None:
+        return (*head, share, "", "", "", "", "")
+    share += f" ({measures.different / measures.total:.1%})"
+    first = f"{measures.first}: {measures.ours}, {measures.theirs:g}"
+    numbers = (
+        f"{measures.largest:g}",
+        f"{measures.mean:.3g}",
+        f"{measures.sqnr_db:.1f}",
+        f"{measures.cosine:.5f}",
+    )
+    return (*head, share, first, *numbers)
 
 
 def print_quantized(quantized: Quantized) -> None:

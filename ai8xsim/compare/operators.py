@@ -5,6 +5,7 @@ up to 2**53 in float64. The bound is computed for each layer, and the format cho
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,20 @@ FLOAT32_EXACT = 1 << 24
 FLOAT64_EXACT = 1 << 53
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a computation may differ from the chip's: what becomes of an average, and of a scaled accumulator.
+
+    None: as on the chip. Used to find out what somebody else computed.
+    """
+
+    average: "Callable[[Tensor], Tensor] | None" = None
+    requantize: "Callable[[Tensor], Tensor] | None" = None
+
+
+CHIP = Arithmetic()
+
+
 def torch_trace(program: Program, samples: npt.ArrayLike) -> Trace:
     """The trace of samples as PyTorch computes it with plain operators, built from the program.
 
@@ -43,13 +58,13 @@ def torch_trace(program: Program, samples: npt.ArrayLike) -> Trace:
 
     checked = checked_samples(samples, program.input_shape)
     x = torch.from_numpy(np.ascontiguousarray(checked.nhwc.transpose(0, 3, 1, 2))).double()
-    run = _Run(program, x)
+    run = Run(program, x)
     with torch.inference_mode():
         layers = tuple(_layer_trace(layer, run.layer(layer), checked.is_batch) for layer in program.layers)
     return Trace(layers, tuple(layer.index for layer in program.layers if layer.is_output))
 
 
-class _Run:
+class Run:
     """The data that is alive while a batch goes through the layers: (N, C, H, W), integers in float64."""
 
     def __init__(self, program: Program, x: "Tensor") -> None:
@@ -58,9 +73,15 @@ class _Run:
         self._buffers = [x.new_zeros(len(x), *buffer.shape.chw) for buffer in program.buffers]
 
     def layer(self, layer: Layer) -> "Tensor":
-        data = _prepared(layer, [self._fetch(source) for source in layer.inputs])
-        if layer.convolution is not None:
-            data = _output(layer.output_stage, _convolved(layer.convolution, data))
+        """A layer's output, which later layers will read."""
+        return self.store(layer, computed(layer, self.inputs(layer)))
+
+    def inputs(self, layer: Layer) -> list["Tensor"]:
+        """What a layer reads."""
+        return [self._fetch(source) for source in layer.inputs]
+
+    def store(self, layer: Layer, data: "Tensor") -> "Tensor":
+        """Let this be what the layer wrote."""
         self._update_buffer(layer, data)
         self._outputs[layer.index] = data
         return data
@@ -88,7 +109,15 @@ class _Run:
         self._buffers[update.index] = window
 
 
-def _prepared(layer: Layer, inputs: Sequence["Tensor"]) -> "Tensor":
+def computed(layer: Layer, inputs: Sequence["Tensor"], arithmetic: Arithmetic = CHIP) -> "Tensor":
+    """A layer's output, from (N, C, H, W) inputs of integers in float64."""
+    data = _prepared(layer, inputs, arithmetic)
+    if layer.convolution is None:
+        return data
+    return _output(layer.output_stage, _convolved(layer.convolution, data), arithmetic)
+
+
+def _prepared(layer: Layer, inputs: Sequence["Tensor"], arithmetic: Arithmetic) -> "Tensor":
     """Everything before the convolution."""
     import torch
 
@@ -100,7 +129,7 @@ def _prepared(layer: Layer, inputs: Sequence["Tensor"]) -> "Tensor":
     blocks = list(data.chunk(elementwise.operands, dim=1)) if elementwise else [data]
     if elementwise and not elementwise.pool_first:
         blocks = [_combined(elementwise, blocks)]
-    blocks = [_pooled(layer.pooling, _shaped(layer, block)) for block in blocks]
+    blocks = [_pooled(layer.pooling, _shaped(layer, block), arithmetic) for block in blocks]
     data = _combined(elementwise, blocks) if elementwise and elementwise.pool_first else blocks[0]
     return data.reshape(len(data), -1, 1, 1) if layer.flatten else data
 
@@ -123,7 +152,7 @@ def _combined(elementwise: ElementWise, blocks: Sequence["Tensor"]) -> "Tensor":
     return combined.clamp(-128, 127).double()
 
 
-def _pooled(pooling: Pooling | None, x: "Tensor") -> "Tensor":
+def _pooled(pooling: Pooling | None, x: "Tensor", arithmetic: Arithmetic) -> "Tensor":
     import torch
 
     if pooling is None:
@@ -142,6 +171,8 @@ def _pooled(pooling: Pooling | None, x: "Tensor") -> "Tensor":
     if pooling.kind is PoolKind.MAX:
         return torch.stack(window).amax(0)
     mean = torch.stack(window).sum(0) / len(window)
+    if arithmetic.average is not None:
+        return arithmetic.average(mean)
     return mean.sign() * (mean.abs() + 0.5).floor() if pooling.rounding else mean.trunc()
 
 
@@ -175,9 +206,11 @@ def _largest_sum(convolution: Convolution, largest_input: float) -> float:
     return float(magnitudes.sum(axis=axes).max()) * largest_input + bias
 
 
-def _output(stage: OutputStage, acc: "Tensor") -> "Tensor":
+def _output(stage: OutputStage, acc: "Tensor", arithmetic: Arithmetic) -> "Tensor":
     if stage.bits == 8:
-        acc = (acc * 2.0**stage.shift / 128 + 0.5).floor().clamp(-128, 127)
+        scaled = acc * 2.0**stage.shift / 128
+        rounded = (scaled + 0.5).floor() if arithmetic.requantize is None else arithmetic.requantize(scaled)
+        acc = rounded.clamp(-128, 127)
     if stage.activation is Activation.RELU:
         acc = acc.clamp(0, 127)
     elif stage.activation is Activation.ABS:

@@ -1,0 +1,220 @@
+"""`ai8xsim compare`: the chip's layers against somebody else's, and why they differ."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ai8xsim.cli.options import FILE, LOADER_OPTIONS, loader_options, make_simulator, with_options
+from ai8xsim.cli.output import diagnostic_record, print_json, show_diagnostics
+from ai8xsim.cli.reading import collect
+from ai8xsim.diagnostics import Diagnostic, errors_among
+
+if TYPE_CHECKING:
+    from ai8xsim.checkpoint import Checkpoint
+    from ai8xsim.compare import Comparison
+    from ai8xsim.compare.measures import Observed
+    from ai8xsim.program import Program
+    from ai8xsim.trace import Trace
+
+SCHEMA_VERSION = 1
+
+
+@click.command()
+@click.argument("network", type=FILE)
+@click.option("--checkpoint", type=FILE, required=True, help="The quantized checkpoint.")
+@click.option("--sample", type=FILE, required=True, help="One sample: a .npy of integers.")
+@click.option("--model", metavar="FILE:FACTORY", help="A model file written for `ai8x`; its code is run.")
+@click.option(
+    "--path",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    metavar="DIR",
+    help="The repository that the model file belongs to.",
+)
+@click.option(
+    "--model-argument",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A further argument of the factory, such as num_classes=11; may be repeated.",
+)
+@click.option("--behaviour", type=click.Choice(["chip", "vendor"]), default="chip", show_default=True,
+              help="Whether the model's modules compute as the chip or as the vendor's.")  # fmt: skip
+@click.option("--against", type=FILE, help="A trace (.npz) or an output (.npy) of another run.")
+@with_options(*LOADER_OPTIONS)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+def compare(network: Path, **flags: Any) -> int:
+    """Compare NETWORK, layer by layer, with a model file, another run, or PyTorch's own operators.
+
+    Without --model and --against the model is built from the description itself.
+    """
+    from ai8xsim.errors import Ai8xsimError
+
+    if flags["model"] and flags["against"]:
+        raise click.UsageError("give one of --model and --against")
+    try:
+        sides = _load(network, flags)
+        theirs = _theirs(sides, flags)
+    except Ai8xsimError as fault:
+        if not flags["as_json"]:
+            raise
+        print_json({"schema_version": SCHEMA_VERSION, **_nothing(fault.diagnostics)})
+        return 1
+    return _verdict(sides, theirs, flags)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is compared: our trace, and what it comes from."""
+
+    program: "Program"
+    checkpoint: "Checkpoint"
+    sample: Any
+    trace: "Trace"
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """The other side: layers by number, what of it is no layer of ours, what was said on the way."""
+
+    layers: Mapping[int, "Observed"]
+    unmatched: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+def _load(network: Path, flags: dict[str, Any]) -> Sides:
+    from ai8xsim.checkpoint import read_checkpoint
+    from ai8xsim.cli.arrays import read_sample
+    from ai8xsim.errors import Ai8xsimError
+    from ai8xsim.network import read_network
+    from ai8xsim.program import resolve
+
+    found: list[Diagnostic] = []
+    described = collect(found, lambda: read_network(network))
+    checkpoint = collect(found, lambda: read_checkpoint(flags["checkpoint"]))
+    sample = collect(found, lambda: read_sample(flags["sample"]))
+    if described is None or checkpoint is None or sample is None:
+        raise Ai8xsimError(found)
+    program = resolve(described, checkpoint, flags["device"], sample.shape, loader_options(flags))
+    return Sides(program, checkpoint, sample, make_simulator(program).run(sample))
+
+
+def _theirs(sides: Sides, flags: dict[str, Any]) -> Theirs:
+    from ai8xsim.compare import torch_trace
+    from ai8xsim.compare.measures import observed
+
+    if flags["model"]:
+        return _of_model(sides, flags)
+    if flags["against"] is None:
+        return Theirs(observed(torch_trace(sides.program, sides.sample)))
+    if flags["against"].suffix == ".npz":
+        from ai8xsim.trace import load_trace
+
+        return Theirs(observed(load_trace(flags["against"])))
+    return Theirs(_of_output(sides, flags["against"]))
+
+
+def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
+    from ai8xsim.compare.model import Factory, match, observe, trained_model
+    from ai8xsim.nn import setting
+
+    path = None if flags["path"] is None else str(flags["path"])
+    rounds = flags["avg_pool_rounding"]
+    name = flags["device"].name
+    factory = Factory(flags["model"], path, tuple(_argument(text) for text in flags["arguments"]))
+    try:
+        with setting(name, simulate=True, round_avg=rounds, behaviour=flags["behaviour"]):
+            model, loaded = trained_model(factory, sides.program, sides.checkpoint)
+            matched = match(sides.program, observe(model, sides.program, sides.sample))
+    except ValueError as fault:
+        raise click.UsageError(f"--model: {fault}") from None
+    return Theirs(matched.layers, matched.unmatched, loaded.diagnostics)
+
+
+def _argument(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; the value is a JSON value, or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise click.UsageError(f"--model-argument: {text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _of_output(sides: Sides, path: Path) -> "dict[int, Observed]":
+    """The last layer's output from a file of one array; its axes of one do not count."""
+    from ai8xsim.cli.arrays import read_expected
+    from ai8xsim.compare.measures import Observed
+    from ai8xsim.diagnostics import Span, error
+    from ai8xsim.errors import InputError
+
+    expected, last = read_expected(path), sides.trace.layers[-1]
+    if expected.size != last.output.size:
+        message = f"the output has {last.output.size} values, this file {expected.size}"
+        raise InputError([error("sample-shape", message, Span(str(path)))])
+    return {last.index: Observed(path.name, expected.reshape(last.samples.shape))}
+
+
+def _verdict(sides: Sides, theirs: Theirs, flags: dict[str, Any]) -> int:
+    from ai8xsim.compare import compare as compare_layers
+    from ai8xsim.report.terminal import print_layers_compared
+
+    comparison = compare_layers(sides.trace, theirs.layers, theirs.unmatched)
+    causes: tuple[Diagnostic, ...] = ()
+    if not comparison.is_equal:
+        from ai8xsim.compare.causes import diagnose
+
+        causes = diagnose(sides.program, sides.sample, theirs.layers, sides.checkpoint)
+    diagnostics = (*sides.program.diagnostics, *theirs.diagnostics, *causes)
+    if flags["as_json"]:
+        print_json(_record(comparison, diagnostics))
+    else:
+        show_diagnostics(errors_among(diagnostics) if flags["quiet"] else diagnostics)
+        if not flags["quiet"]:
+            print_layers_compared(comparison)
+    return 0 if comparison.is_equal else 1
+
+
+def _nothing(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
+    return {
+        "equal": False,
+        "layers": [],
+        "unmatched": [],
+        "diagnostics": [diagnostic_record(d) for d in diagnostics],
+    }
+
+
+def _record(comparison: "Comparison", diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
+    layers = [
+        {
+            "index": layer.index,
+            "name": layer.name,
+            "theirs": layer.theirs,
+            "equal": layer.is_equal,
+            "reason": layer.reason,
+            "measures": _measures(layer.measures),
+        }
+        for layer in comparison.layers
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "equal": comparison.is_equal,
+        "layers": layers,
+        "unmatched": list(comparison.unmatched),
+        "diagnostics": [diagnostic_record(d) for d in diagnostics],
+    }
+
+
+def _measures(measures: Any) -> dict[str, Any] | None:
+    """As JSON has it, which knows no infinity."""
+    if measures is None:
+        return None
+    if not isfinite(measures.sqnr_db):
+        measures = replace(measures, sqnr_db=None)
+    return asdict(measures)

@@ -1,0 +1,250 @@
+"""Why somebody else's layer differs: the layer is computed again in other ways, until one gives what they have.
+
+Each layer is given their inputs, so that a layer that only passes on a difference is not blamed for it. A cause is
+named when it explains every value; otherwise it is said where the differences lie.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.compare.measures import Observed
+from ai8xsim.compare.operators import CHIP, Arithmetic, Run, computed
+from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Activation, OutputStage, PoolKind, Source
+from ai8xsim.samples import checked_samples
+
+Prepare = Callable[[Tensor], Tensor]
+
+SHIFTS = range(-15, 16)
+SAME_SAMPLE = "let both read one file; `simulate --save-sample` writes what the chip is given"
+
+
+@dataclass(frozen=True)
+class Variation:
+    """A cause: what it is called, and how the layer is computed then.
+
+    prepare: what happens to the input; added: to the accumulator; factor: by what the output is multiplied.
+    """
+
+    diagnostic: Diagnostic
+    layer: Layer
+    arithmetic: Arithmetic = CHIP
+    added: Tensor | None = None
+    factor: float = 1.0
+    prepare: Prepare | None = None
+
+    def outcome(self, inputs: list[Tensor]) -> Tensor:
+        """The output in this case."""
+        if self.prepare is not None:
+            inputs = [self.prepare(x) for x in inputs]
+        if self.added is None:
+            return computed(self.layer, inputs, self.arithmetic) * self.factor
+        raw = replace(self.layer, output_stage=OutputStage(32, 0, Activation.NONE))
+        acc = computed(raw, inputs, self.arithmetic) + self.added
+        stage = self.layer.output_stage
+        if stage.bits == 32:
+            return acc
+        y = (acc * 2.0**stage.shift / 128 + 0.5).floor().clamp(-128, 127)
+        return y.clamp(0) if stage.activation is Activation.RELU else y
+
+
+def diagnose(
+    program: Program, samples: Any, theirs: Mapping[int, Observed], checkpoint: Checkpoint | None = None
+) -> tuple[Diagnostic, ...]:
+    """The cause for every layer that does not follow from its own inputs as they have them."""
+    checked = checked_samples(samples, program.input_shape)
+    x = torch.from_numpy(np.ascontiguousarray(checked.nhwc.transpose(0, 3, 1, 2))).double()
+    run, found = Run(program, x), []
+    for layer in program.layers:
+        inputs = run.inputs(layer)
+        ours = computed(layer, inputs)
+        other = theirs.get(layer.index)
+        if other is None or other.values.shape != tuple(ours.shape):
+            run.store(layer, ours)
+            continue
+        values = torch.from_numpy(np.array(other.values, dtype=np.float64))
+        if not torch.equal(ours, values):
+            found.append(_cause(layer, inputs, (ours, values), checkpoint))
+        run.store(layer, values)
+    return tuple(found)
+
+
+def _cause(
+    layer: Layer, inputs: list[Tensor], outputs: tuple[Tensor, Tensor], checkpoint: Checkpoint | None
+) -> Diagnostic:
+    ours, theirs = outputs
+    count = f"{int((ours != theirs).sum())} of {ours.numel()} values differ"
+    for variation in (*_variations(layer), *_of_checkpoint(layer, checkpoint), *_of_input(layer)):
+        if torch.equal(variation.outcome(inputs), theirs):
+            why = (count, f"computed that way, all {ours.numel()} values are theirs")
+            return replace(variation.diagnostic, notes=why)
+    return _unexplained(layer, ours, theirs, count)
+
+
+def _variations(layer: Layer) -> Iterator[Variation]:
+    yield from _averages(layer)
+    if layer.convolution is None:
+        return
+    yield from _activations(layer)
+    yield from _shifts(layer)
+    if layer.output_stage.bits == 8:
+        message = f"{layer.title}: they round the output otherwise than half up"
+        found = error("output-rounding", message, layer.span)
+        for way in (torch.round, torch.floor, torch.trunc):
+            yield Variation(found, layer, Arithmetic(requantize=way))
+
+
+def _averages(layer: Layer) -> Iterator[Variation]:
+    if layer.pooling is None or layer.pooling.kind is not PoolKind.AVERAGE:
+        return
+    other = "round" if not layer.pooling.rounding else "truncate"
+    message = f"{layer.title}: they {other} the averages, the chip does not as it is set"
+    mend = "`--avg-pool-rounding` and the model's `round_avg` must say the same"
+    span = layer.span_of("avg_pool", "op")
+    found = error("average-rounding", message, span, help=mend)
+    flipped = replace(layer, pooling=replace(layer.pooling, rounding=not layer.pooling.rounding))
+    yield Variation(found, flipped)
+    message = f"{layer.title}: they round averages half to even, the chip half away from zero"
+    mend = "expect the difference: it is of the training software's evaluation (`behaviour` vendor)"
+    yield Variation(error("average-rounding", message, span, help=mend), layer, Arithmetic(torch.round))
+    message = f"{layer.title}: their averages keep fractions, as PyTorch's own pool computes them"
+    mend = "use the pooling modules of `ai8x`"
+    yield Variation(error("plain-pooling", message, span, help=mend), layer, Arithmetic(lambda mean: mean))
+
+
+def _activations(layer: Layer) -> Iterator[Variation]:
+    own = layer.output_stage.activation
+    for activation in Activation:
+        if activation is not own:
+            message = f"{layer.title}: its activation is {_named(own)}, theirs is {_named(activation)}"
+            found = error(
+                "activation-differs", message, layer.span_of("activate", "op"),
+                help=f"write `activate: {_named(activation)}`, or use the module that fits",
+            )  # fmt: skip
+            stage = replace(layer.output_stage, activation=activation)
+            yield Variation(found, replace(layer, output_stage=stage))
+
+
+def _named(activation: Activation) -> str:
+    return {"none": "None", "relu": "ReLU", "abs": "Abs"}[activation.value]
+
+
+def _shifts(layer: Layer) -> Iterator[Variation]:
+    stage, span = layer.output_stage, layer.span_of("output_shift", "quantization", "op")
+    if stage.bits == 32:
+        for power in SHIFTS:
+            message = f"{layer.title}: their 32-bit output is scaled by 2**{power}, the chip's never"
+            mend = "scale the logits on the host if their size matters"
+            if power:
+                yield Variation(
+                    error("wide-output-scaled", message, span, help=mend), layer, factor=2.0**power
+                )
+        return
+    for shift in SHIFTS:
+        if shift != stage.shift:
+            message = f"{layer.title}: its output is shifted by {stage.shift}, theirs by {shift}"
+            mend = "let the description's `output_shift` and the checkpoint's agree"
+            other = replace(layer, output_stage=replace(stage, shift=shift))
+            yield Variation(error("output-shift-differs", message, span, help=mend), other)
+
+
+def _of_checkpoint(layer: Layer, checkpoint: Checkpoint | None) -> Iterator[Variation]:
+    """What the file holds and the chip does not use: the low bits of a bias, a final scale."""
+    if layer.convolution is None or checkpoint is None:
+        return
+    weights = layer.convolution.weights
+    stored = next((entry for entry in checkpoint.layers if entry.name == weights.source), None)
+    if stored is None:
+        return
+    if stored.bias is not None and weights.bias is not None:
+        exact = stored.bias.astype(np.float64) * 2.0 ** (8 - weights.bits)
+        low = torch.from_numpy(exact - weights.bias.astype(np.float64) * 128).reshape(1, -1, 1, 1)
+        message = f"{layer.title}: they add the bias with all its bits, the chip without the lowest"
+        mend = "expect the difference, or quantize the checkpoint again"
+        yield Variation(error("exact-bias", message, layer.span, help=mend), layer, added=low)
+    if stored.final_scale:
+        message = f"{layer.title}: they multiply the output by 2**{stored.final_scale}"
+        mend = "train without `final_scale`"
+        yield Variation(
+            error("final-scale", message, layer.span, help=mend), layer, factor=2.0**stored.final_scale
+        )
+
+
+def _of_input(layer: Layer) -> Iterator[Variation]:
+    """What may have happened to the sample before it arrived."""
+    if [source.source for source in layer.inputs] != [Source.SAMPLE]:
+        return
+    for what, prepare in (*RANGES, *_folds(layer.operand_shape.channels)):
+        found = error("sample-differs", f"{layer.title}: their sample {what}", layer.span, help=SAME_SAMPLE)
+        yield Variation(found, layer, prepare=prepare)
+
+
+def _folds(channels: int) -> Iterator[tuple[str, Prepare]]:
+    """Other orders in which the pixels of a square may have become channels."""
+    for side in range(2, 9):
+        if channels % side**2 == 0:
+            colours = channels // side**2
+            for what, parts, order in _orders(colours, side):
+                yield f"is folded in another order: {what}", partial(_reordered, parts=parts, order=order)
+
+
+def _orders(colours: int, side: int) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    yield "the row changes before the column", (side, side, colours), (1, 0, 2)
+    if colours > 1:
+        yield "the pixel changes before the colour", (side * side, colours), (1, 0)
+        yield "the colour changes before the pixel", (colours, side * side), (1, 0)
+        yield "the row changes before the column, each colour apart", (colours, side, side), (0, 2, 1)
+
+
+def _reordered(x: Tensor, parts: tuple[int, ...], order: tuple[int, ...]) -> Tensor:
+    split = x.reshape(len(x), *parts, *x.shape[2:])
+    axes = (0, *(axis + 1 for axis in order), len(parts) + 1, len(parts) + 2)
+    return split.permute(*axes).reshape(x.shape)
+
+
+def _unsigned(x: Tensor) -> Tensor:
+    return x.remainder(256)
+
+
+def _transposed(x: Tensor) -> Tensor:
+    return x.transpose(2, 3) if x.shape[2] == x.shape[3] else x
+
+
+RANGES: tuple[tuple[str, Prepare], ...] = (
+    ("is not normalized: it is 128 higher", lambda x: x + 128),
+    ("is not normalized: it is 128 lower", lambda x: x - 128),
+    ("is read as unsigned bytes", _unsigned),
+    ("has rows and columns exchanged", _transposed),
+    ("has its channels in the opposite order", lambda x: x.flip(1)),
+    ("is divided by 128, as for training", lambda x: x / 128),
+)
+
+
+def _unexplained(layer: Layer, ours: Tensor, theirs: Tensor, count: str) -> Diagnostic:
+    """Where the differences lie."""
+    differs = _by_channel(ours != theirs).any(1)
+    says_something = _by_channel(ours != 0).any(1)  # all zero, as behind a ReLU, would be equal by chance
+    equal = int((~differs & says_something).sum())
+    if equal and layer.convolution is not None:
+        channels = differs.nonzero().flatten().tolist()
+        shown = ", ".join(map(str, channels[:8])) + (", ..." if len(channels) > 8 else "")
+        message = f"{layer.title}: the weights or biases of {len(channels)} output channels differ"
+        why = (count, f"{equal} other channels that are not all zero are equal; these differ: {shown}")
+        mend = "see whether both have the same checkpoint"
+        return error("weights-differ", message, layer.span, "", why, mend)
+    message = f"{layer.title}: its output differs, and no cause that is known explains every value"
+    mend = "see whether both have the same checkpoint, the same kernel, padding, stride and pooling"
+    return error("unexplained-difference", message, layer.span, "", (count,), mend)
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (C, N * H * W)."""
+    return x.transpose(0, 1).flatten(1)

@@ -1,0 +1,149 @@
+"""What a user's PyTorch model computes, module by module, and which layer of the program each module is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.compare.measures import Observed
+from ai8xsim.nn import Eltwise, Layer, fuse_bn_layers, load_checkpoint, load_model
+from ai8xsim.nn.loading import Loaded
+from ai8xsim.program import Layer as ProgramLayer
+from ai8xsim.program import Program
+from ai8xsim.samples import checked_samples
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module: its name in the model, whether it has weights, and its output (N, C, H, W)."""
+
+    name: str
+    has_weights: bool
+    values: Any
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The model's outputs by layer number, and the calls that are no layer's output."""
+
+    layers: dict[int, Observed]
+    unmatched: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Factory:
+    """A model file's factory, `FILE:FACTORY`; `path`: its repository; `given`: arguments beside the usual ones.
+
+    `num_classes`, `num_channels`, `dimensions` and `bias` follow from program and checkpoint where not given.
+    """
+
+    name: str
+    path: str | None = None
+    given: tuple[tuple[str, Any], ...] = ()
+
+    def model(self, program: Program, has_bias: bool) -> nn.Module:
+        """The model for a program's sample and outputs, without batch normalizations."""
+        shape = program.input_shape
+        arguments = {
+            "num_classes": program.layers[-1].output_shape.channels,
+            "num_channels": shape.channels,
+            "dimensions": (shape.rows, shape.columns),
+            "bias": has_bias,
+            **dict(self.given),
+        }
+        model = load_model(self.name, path=self.path, **arguments)
+        fuse_bn_layers(model)
+        return model.eval()
+
+
+def trained_model(factory: Factory, program: Program, checkpoint: Checkpoint) -> tuple[nn.Module, Loaded]:
+    """A factory's model with its checkpoint in it, by the setting that holds (see `ai8xsim.nn.setting`).
+
+    Whether the model was trained with `bias=True` no file says: the model whose biases are the checkpoint's is taken.
+    Raises InputError, CheckpointError, OSError, ValueError.
+    """
+    stored = {layer.name for layer in checkpoint.layers if layer.bias is not None}
+    models, refusal = [], ValueError("no model")
+    for has_bias in (False, True):
+        try:
+            models.append(factory.model(program, has_bias))
+        except ValueError as fault:  # a layer with a batch normalization cannot be without bias
+            refusal = fault
+    if not models:
+        raise refusal
+    model = min(models, key=lambda made: len(stored ^ _biased(made)))
+    return model, load_checkpoint(model, checkpoint.path)
+
+
+def _biased(model: nn.Module) -> set[str]:
+    """The layers that have a bias."""
+    return {name.removesuffix(".op.bias") for name in model.state_dict() if name.endswith(".op.bias")}
+
+
+def observe(model: nn.Module, program: Program, samples: Any) -> tuple[Call, ...]:
+    """Every call of a module of interest, in the order of execution."""
+    checked = checked_samples(samples, program.input_shape)
+    x = torch.from_numpy(np.ascontiguousarray(checked.nhwc.transpose(0, 3, 1, 2))).float()
+    x = x.reshape(-1, *program.input_shape.array_shape)
+    calls: list[Call] = []
+    hooks = [
+        module.register_forward_hook(_recorder(name, calls))
+        for name, module in model.named_modules()
+        if _is_of_interest(module)
+    ]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return tuple(calls)
+
+
+def _is_of_interest(module: nn.Module) -> bool:
+    """Layers and element-wise operations of ours, and what else in the model computes and is no part of them."""
+    return isinstance(module, Layer | Eltwise | nn.MaxPool2d | nn.AvgPool2d | nn.MaxPool1d | nn.AvgPool1d)
+
+
+def _recorder(name: str, calls: list[Call]) -> Any:
+    def record(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+        if name.endswith(".pool"):  # of a layer, whose output counts
+            return
+        has_weights = isinstance(module, Layer) and module.op is not None
+        calls.append(Call(name, has_weights, _as_nchw(output)))
+
+    return record
+
+
+def _as_nchw(output: torch.Tensor) -> Any:
+    values = output.detach().double().numpy()
+    return values.reshape(*values.shape, *(1,) * (4 - values.ndim))
+
+
+def match(program: Program, calls: Sequence[Call]) -> Matched:
+    """Layers with weights by the checkpoint's name, the others by order and shape."""
+    left = list(range(len(calls)))
+    found: dict[int, Observed] = {}
+    last = -1
+    for layer in program.layers:
+        place = _place(layer, calls, left, last)
+        if place is not None:
+            left.remove(place)
+            last = place
+            found[layer.index] = Observed(calls[place].name, calls[place].values)
+    return Matched(found, tuple(calls[place].name for place in left))
+
+
+def _place(layer: ProgramLayer, calls: Sequence[Call], left: Sequence[int], last: int) -> int | None:
+    """The call that is the layer's output."""
+    weights = layer.convolution.weights if layer.convolution and not layer.convolution.is_bypass else None
+    if weights is not None:
+        return next((p for p in left if calls[p].has_weights and calls[p].name == weights.source), None)
+    fitting = [
+        p for p in left if not calls[p].has_weights and calls[p].values.shape[1:] == layer.output_shape.chw
+    ]
+    return next((p for p in fitting if p > last), None)

@@ -1,0 +1,292 @@
+"""Planted faults: each is found at the layer where it lies, with the cause that it is."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ai8xsim.nn as ai8x
+from ai8xsim import MAX78000, Options, Simulator, Trace, load_trace, read_checkpoint, read_network, resolve
+from ai8xsim.compare import compare, measure, torch_trace
+from ai8xsim.compare.causes import diagnose
+from ai8xsim.compare.measures import Observed, observed
+from ai8xsim.compare.model import Factory, match, observe, trained_model
+from ai8xsim.compare.operators import Arithmetic, Run, computed
+
+NETWORK = """
+arch: tiny
+dataset: planted
+layers:
+  - {name: conv1, op: conv2d, kernel_size: 3x3, pad: 1, activate: ReLU, processors: 0xf, out_offset: 0x2000}
+  - {name: conv2, op: conv2d, avg_pool: 2, pool_stride: 2, kernel_size: 3x3, pad: 1, activate: ReLU,
+     processors: 0xff, out_offset: 0}
+  - {name: conv3, op: conv2d, kernel_size: 1x1, pad: 0, processors: 0xff, out_offset: 0x2000}
+  - {name: fc, op: linear, flatten: true, processors: 0x3f, out_offset: 0, output_width: 32}
+"""
+MODEL = """
+import ai8x
+import torch
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, num_classes, num_channels, dimensions, bias, **given):
+        super().__init__()
+        self.conv1 = ai8x.FusedConv2dReLU(num_channels, 8, 3, padding=1, bias=bias, **given)
+        self.conv2 = ai8x.FusedAvgPoolConv2dReLU(8, 8, 3, padding=1, bias=bias, **given)
+        self.conv3 = ai8x.Conv2d(8, 6, 1, bias=bias, **given)
+        self.fc = ai8x.Linear(6 * 9, num_classes, bias=bias, wide=True, **given)
+
+    def forward(self, x):
+        return self.fc(self.conv3(self.conv2(self.conv1(x))).flatten(1))
+
+
+def tiny(pretrained=False, **given):
+    return Tiny(**given)
+"""
+SHAPES = {"conv1": (8, 4, 3, 3), "conv2": (8, 8, 3, 3), "conv3": (6, 8, 1, 1), "fc": (5, 54)}
+State = dict[str, torch.Tensor]
+
+
+def state(seed: int = 1) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    made: State = {}
+    for name, shape in SHAPES.items():
+        made[f"{name}.output_shift"] = torch.tensor([-2.0 if name != "fc" else 0.0])
+        made[f"{name}.weight_bits"] = made[f"{name}.bias_bits"] = torch.tensor([8])
+        made[f"{name}.quantize_activation"] = made[f"{name}.shift_quantile"] = torch.tensor([1.0])
+        made[f"{name}.adjust_output_shift"] = torch.tensor([0.0])
+        made[f"{name}.op.weight"] = torch.randint(-128, 128, shape, generator=generator).float()
+        made[f"{name}.op.bias"] = 128 * torch.randint(-100, 100, shape[:1], generator=generator).float()
+    return made
+
+
+class Project:
+    """The files of a user."""
+
+    def __init__(self, folder: Path, network: str = NETWORK, model: str = MODEL) -> None:
+        self.network, self.checkpoint = folder / "network.yaml", folder / "checkpoint.pth.tar"
+        self.model, self.sample = folder / "model.py", folder / "sample.npy"
+        self.network.write_text(network)
+        self.model.write_text(model)
+        self.save(state())
+        self.values = np.random.default_rng(5).integers(-128, 128, (4, 6, 6))
+        np.save(self.sample, self.values)
+
+    def save(self, tensors: Mapping[str, Any], name: str = "checkpoint.pth.tar") -> Path:
+        path = self.checkpoint.parent / name
+        torch.save({"arch": "tiny", "epoch": 1, "state_dict": tensors, "extras": {}}, path)
+        return path
+
+    def program(self, checkpoint: Path | None = None) -> Any:
+        stored = read_checkpoint(checkpoint or self.checkpoint)
+        return resolve(read_network(self.network), stored, MAX78000, self.values.shape)
+
+    def trace(self, checkpoint: Path | None = None) -> Trace:
+        return Simulator(self.program(checkpoint)).run(self.values)
+
+    def causes(self, theirs: Trace) -> list[str]:
+        """Where and why, as `code:layer`."""
+        stored = read_checkpoint(self.checkpoint)
+        found = diagnose(self.program(), self.values, observed(theirs), stored)
+        return [f"{d.code}:{d.message.split('`')[1]}" for d in found]
+
+    def model_causes(self, behaviour: Any = "chip") -> list[str]:
+        stored, program = read_checkpoint(self.checkpoint), self.program()
+        with ai8x.setting("MAX78000", simulate=True, behaviour=behaviour):
+            model, _ = trained_model(Factory(f"{self.model}:tiny"), program, stored)
+            matched = match(program, observe(model, program, self.values))
+        assert matched.unmatched == ()
+        found = diagnose(program, self.values, matched.layers, stored)
+        return [f"{d.code}:{d.message.split('`')[1]}" for d in found]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ai8xsim", "compare", str(self.network)]
+        files = ["--checkpoint", str(self.checkpoint), "--sample", str(self.sample)]
+        return subprocess.run([*command, *files, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_model_that_agrees_has_no_cause(project: Project) -> None:
+    assert project.model_causes() == []
+    assert project.causes(torch_trace(project.program(), project.values)) == []
+
+
+def flip_a_bit(tensors: State) -> None:
+    weight = tensors["conv2.op.weight"]
+    weight[3, 2, 1, 1] = float(int(weight[3, 2, 1, 1]) ^ 0x40)
+
+
+def shift_more(tensors: State) -> None:
+    tensors["conv2.output_shift"] -= 1
+
+
+@pytest.mark.parametrize(
+    ("plant", "cause"),
+    [(flip_a_bit, "weights-differ:conv2"), (shift_more, "output-shift-differs:conv2")],
+    ids=["weight-bit", "shift"],
+)
+def test_another_checkpoint_is_found_at_its_layer(
+    project: Project, plant: Callable[[State], None], cause: str
+) -> None:
+    tensors = state()
+    plant(tensors)
+    assert project.causes(project.trace(project.save(tensors, "other.pth.tar"))) == [cause]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("FusedConv2dReLU(", "Conv2d(", "activation-differs:conv1"),
+        ("ai8x.Conv2d(8, 6", "ai8x.FusedConv2dReLU(8, 6", "activation-differs:conv3"),
+        ("ai8x.Conv2d(8, 6", "ai8x.FusedConv2dAbs(8, 6", "activation-differs:conv3"),
+        ("self.conv1(x)", "self.conv1(x.transpose(2, 3))", "sample-differs:conv1"),
+        ("self.conv1(x)", "self.conv1(x + 128)", "sample-differs:conv1"),
+        ("self.conv1(x)", "self.conv1(x[:, [0, 2, 1, 3]])", "sample-differs:conv1"),
+        ("self.conv1(x)", "self.conv1(x / 128)", "sample-differs:conv1"),
+    ],
+    ids=["no-relu", "relu-added", "abs-added", "transposed", "not-normalized", "fold", "scaled"],
+)
+def test_another_model_is_found_at_its_layer(tmp_path: Path, old: str, new: str, cause: str) -> None:
+    assert old in MODEL
+    assert Project(tmp_path, model=MODEL.replace(old, new)).model_causes() == [cause]
+
+
+def test_a_pool_of_pytorchs_own_keeps_fractions(tmp_path: Path) -> None:
+    plain = MODEL.replace("ai8x.FusedAvgPoolConv2dReLU(", "ai8x.FusedConv2dReLU(").replace(
+        "self.conv2(self.conv1(x))", "self.conv2(torch.nn.functional.avg_pool2d(self.conv1(x), 2))"
+    )
+    assert Project(tmp_path, model=plain).model_causes() == ["plain-pooling:conv2"]
+
+
+def test_averages_that_are_rounded_half_to_even_are_the_vendors(project: Project) -> None:
+    """The chip of this program truncates; the same program that rounds differs from half to even alone."""
+    rounding = resolve(
+        read_network(project.network), read_checkpoint(project.checkpoint), MAX78000, project.values.shape,
+        Options(avg_pool_rounding=True),
+    )  # fmt: skip
+    assert project.causes(Simulator(rounding).run(project.values)) == ["average-rounding:conv2"]
+    with ai8x.setting("MAX78000", simulate=True, round_avg=True, behaviour="vendor"):
+        stored = read_checkpoint(project.checkpoint)
+        model, _ = trained_model(Factory(f"{project.model}:tiny"), rounding, stored)
+        matched = match(rounding, observe(model, rounding, project.values))
+    (found,) = diagnose(rounding, project.values, matched.layers, stored)
+    assert (found.code, "half to even" in found.message) == ("average-rounding", True)
+
+
+def test_biases_with_low_bits_are_the_vendors_alone(project: Project) -> None:
+    tensors = state()
+    tensors["conv3.op.bias"] += 65
+    project.save(tensors)
+    assert project.model_causes() == []
+    assert project.model_causes("vendor") == ["exact-bias:conv3"]
+
+
+def test_an_unfused_batch_normalization_is_named(project: Project) -> None:
+    tensors = state() | {f"conv1.bn.{part}": torch.ones(8) for part in ("running_mean", "running_var")}
+    project.save(tensors)
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert shown.returncode == 1
+    assert "unfused-batchnorm" in shown.stderr
+
+
+def test_a_scaled_wide_output_and_an_unknown_fault(project: Project) -> None:
+    ours = project.trace()
+    theirs = observed(ours)
+    last = theirs[3]
+    scaled = {**theirs, 3: Observed(last.name, last.values / 4)}
+    (found,) = diagnose(project.program(), project.values, scaled)
+    assert found.code == "wide-output-scaled"
+    strange = {**theirs, 1: Observed("conv2", theirs[1].values[:, :, ::-1])}
+    codes = [d.code for d in diagnose(project.program(), project.values, strange)]
+    assert codes == ["unexplained-difference"] * 2  # the layer behind it did not read that
+
+
+@pytest.mark.parametrize("rounding", [torch.round, torch.floor, torch.trunc], ids=["even", "down", "zero"])
+def test_another_rounding_of_the_output_is_named(project: Project, rounding: Any) -> None:
+    tensors = state()
+    tensors["conv2.op.weight"] = (tensors["conv2.op.weight"] / 64).floor() * 64  # so that ties are common
+    project.save(tensors)
+    program = project.program()
+    theirs = observed(project.trace())
+    run = Run(program, torch.from_numpy(project.values[None]).double())
+    run.layer(program.layers[0])
+    conv2 = program.layers[1]
+    values = computed(conv2, run.inputs(conv2), Arithmetic(requantize=rounding)).numpy()
+    other = {0: theirs[0], 1: Observed("conv2", values)}
+    assert [d.code for d in diagnose(program, project.values, other)] == ["output-rounding"]
+
+
+def test_layers_that_only_pass_on_a_difference_are_not_blamed(project: Project) -> None:
+    tensors = state()
+    flip_a_bit(tensors)
+    theirs = project.trace(project.save(tensors, "other.pth.tar"))
+    comparison = compare(project.trace(), observed(theirs))
+    assert [layer.is_equal for layer in comparison.layers] == [True, False, False, False]
+    assert not comparison.is_equal
+
+
+def test_measures_are_what_they_are_called() -> None:
+    found = measure(np.array([[3, 4], [0, 0]]), np.array([[3, 2], [0, 0]]))
+    assert (found.different, found.first, found.ours, found.theirs) == (1, (0, 1), 4, 2.0)
+    assert (found.largest, found.mean) == (2, 0.5)
+    assert found.sqnr_db == pytest.approx(10 * np.log10(25 / 4))
+    assert found.cosine == pytest.approx(17 / (5 * 13**0.5))
+    zeros = measure(np.zeros(3), np.zeros(3))
+    assert (zeros.sqnr_db, zeros.cosine, zeros.first) == (float("inf"), 1.0, None)
+
+
+def test_the_command_compares_with_a_model_a_trace_an_output_and_plain_operators(
+    project: Project, tmp_path: Path
+) -> None:
+    trace = project.trace()
+    trace.save(tmp_path / "trace.npz")
+    np.save(tmp_path / "output.npy", trace.output.astype(np.float32))
+    for arguments in (
+        (),
+        ("--model", f"{project.model}:tiny"),
+        ("--against", str(tmp_path / "trace.npz")),
+        ("--against", str(tmp_path / "output.npy")),
+    ):
+        shown = project.run(*arguments)
+        assert (shown.returncode, shown.stderr) == (0, ""), arguments
+        assert "every value of every compared layer is equal" in shown.stdout
+    assert load_trace(tmp_path / "trace.npz").first_difference(trace) is None
+
+
+def test_the_command_says_where_and_why_in_json_too(tmp_path: Path) -> None:
+    project = Project(tmp_path, model=MODEL.replace("FusedConv2dReLU(", "Conv2d("))
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert shown.returncode == 1
+    assert "error[activation-differs]: layer 0 (`conv1`)" in shown.stderr
+    assert "sqnr_db: " in shown.stdout
+    shown = project.run("--model", f"{project.model}:tiny", "--json")
+    record = json.loads(shown.stdout)
+    assert (shown.returncode, record["schema_version"], record["equal"]) == (1, 1, False)
+    assert [layer["equal"] for layer in record["layers"]] == [False] * 4
+    assert [d["code"] for d in record["diagnostics"]] == ["activation-differs"]
+    assert record["layers"][0]["measures"]["different"] > 0
+
+
+def test_wrong_usage_is_said_without_a_traceback(project: Project, tmp_path: Path) -> None:
+    for arguments, code, text in (
+        (("--model", "nothing"), 2, "FILE:NAME"),
+        (("--model", f"{project.model}:tiny", "--against", "x.npz"), 2, "one of"),
+        (("--model", f"{project.model}:tiny", "--model-argument", "x"), 2, "NAME=VALUE"),
+        (("--model", f"{project.model}:nobody"), 1, "nobody"),
+        (("--model", str(tmp_path / "absent.py") + ":tiny"), 2, "absent.py"),
+        (("--against", str(tmp_path / "absent.npz")), 2, "absent.npz"),
+    ):
+        shown = project.run(*arguments)
+        assert shown.returncode == code, shown.stderr
+        assert text in shown.stderr
+        assert "Traceback" not in shown.stderr
