@@ -165,4 +165,4 @@ def _of_one(measures: Measures) -> Measures:
 
 def observed(trace: Trace) -> dict[int, Observed]:
     """The layers of a trace, as somebody else's."""
-    return {layer.index: Observed(layer.title, layer.samples) for layer in trace}
+    return {layer.index: Observed(layer.name or layer.title, layer.samples) for layer in trace}

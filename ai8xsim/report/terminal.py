@@ -89,11 +89,10 @@ def print_comparison(difference: Difference | None, expected: str) -> None:
 def print_layers_compared(comparison: Comparison) -> None:
     """The layers, one a row, what cannot be matched, and what each number means."""
     screen = console()
-    table = plain_table(
-        "layer", "name", "theirs", "different", "first: ours, theirs", "largest", "mean", "SQNR dB", "cosine"
-    )
+    measures = () if comparison.is_equal else ("first: ours, theirs", "largest", "mean", "SQNR dB", "cosine")
+    table = plain_table("layer", "name", "theirs", "different", *measures)
     for layer in comparison.layers:
-        table.add_row(*map(Text, _compared(layer)))
+        table.add_row(*map(Text, _compared(layer)[: 4 + len(measures)]))
     screen.print(table)
     lines = [f"not compared: {layer.title}, {layer.reason}" for layer in comparison.layers if layer.reason]
     if comparison.unmatched:
