@@ -4,6 +4,7 @@ Values are integers in [-128, 127] that a float tensor holds exactly; so are all
 Source: `spec/TRAINING.md` 2 and 9; `spec/ARITHMETIC.md`, "One layer".
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,9 +56,27 @@ def half_even(x: Tensor) -> Tensor:
     return x + (torch.round(x) - x).detach()
 
 
-def exact_dtype(weight: Tensor, bias: Tensor | None, outputs_axis: int) -> torch.dtype:
-    """float32 if no sum of a layer can leave what it holds exactly, else float64."""
+def exact_dtype(weight: Tensor, bias: Tensor, outputs_axis: int) -> torch.dtype:
+    """float32 if no sum of a layer can leave what it holds exactly, else float64.
+
+    Data lie in int8. A look at the largest weight settles it for most layers; the others sum up each output.
+    """
+    largest = torch.stack(weight.detach().aminmax()).abs().max().item() * 128
+    inputs = weight.numel() // weight.shape[outputs_axis]
+    biases = bias.detach().abs()
+    if largest * inputs + biases.max().item() < LARGEST_EXACT:
+        return torch.float32
     magnitudes = weight.detach().abs().double().transpose(0, outputs_axis).flatten(1).sum(1) * 128
-    if bias is not None:
-        magnitudes = magnitudes + bias.detach().abs().double()
-    return torch.float32 if float(magnitudes.max()) < LARGEST_EXACT else torch.float64
+    return torch.float32 if float((magnitudes + biases).max()) < LARGEST_EXACT else torch.float64
+
+
+def in_pieces(compute: Callable[[Tensor], Tensor], x: Tensor, samples: int) -> Tensor:
+    """`compute` over a batch, so many samples at a time."""
+    if len(x) <= samples:
+        return compute(x)
+    first = compute(x[:samples])
+    y = first.new_empty((len(x), *first.shape[1:]))
+    y[:samples] = first
+    for start in range(samples, len(x), samples):
+        y[start : start + samples] = compute(x[start : start + samples])
+    return y

@@ -15,6 +15,7 @@ from ai8xsim.nn.setting import Setting, current_setting
 
 WIDTHS = (1, 2, 4, 8)
 WIDE_LIMIT = float(1 << 29)
+PIECE_VALUES = 1 << 20  # measured: 4 MiB of float32, from which both cores still read fast
 
 
 class Parts(NamedTuple):
@@ -76,6 +77,15 @@ class Layer(nn.Module):
     # evaluation
 
     def _evaluate(self, x: Tensor) -> Tensor:
+        """A batch goes through in pieces that a core's cache holds: several times as fast as in one."""
+        axes = {nn.Conv1d: 3, nn.Conv2d: 4, nn.ConvTranspose2d: 4}.get(type(self.op))
+        if x.dim() != axes:
+            return self._evaluate_piece(x)
+        op: Any = self.op
+        values = max(op.in_channels, op.out_channels * op.stride[0] ** 2) * x[0, 0].numel()
+        return arithmetic.in_pieces(self._evaluate_piece, x, max(1, PIECE_VALUES // max(values, 1)))
+
+    def _evaluate_piece(self, x: Tensor) -> Tensor:
         if self.pool is not None:
             x = self._evaluated_pool(x)
         if self.op is None:
@@ -98,20 +108,27 @@ class Layer(nn.Module):
         return arithmetic.saturate(pooled)
 
     def _chip_output(self, x: Tensor) -> Tensor:
-        """The accumulator in the units of the chip; shifted, rounded, saturated, then activated."""
+        """The accumulator in the units of the chip; shifted, rounded, saturated, then activated.
+
+        The shift is a power of two: it goes into the parameters, with the half that rounds up. The sums stay exact,
+        and all that is left to do is to drop the fraction.
+        """
         bits = self.bits or 8
         weight, stored = self._parameters_of()
-        bias = None if stored is None else torch.floor(stored / 2.0 ** (bits - 1)) * 128
         axis = 1 if isinstance(self.op, nn.ConvTranspose2d) else 0
+        if stored is None:
+            stored = weight.new_zeros(weight.shape[axis] * getattr(self.op, "groups", 1) ** axis)
+        bias = torch.floor(stored / 2.0 ** (bits - 1)) * 128
+        unit = 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - bits)
+        if unit < 1:
+            bias = bias + 0.5 / unit
         dtype = arithmetic.exact_dtype(weight, bias, axis)
-        acc = self._operate(x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+        acc = self._operate(x.to(dtype), weight.to(dtype) * unit, bias.to(dtype) * unit)
         if self.wide:
             return acc
-        shift = float(self.output_shift.item()) + 8 - bits
-        y = arithmetic.saturate(torch.floor(acc * 2.0 ** (shift - 7) + 0.5)).to(x.dtype)
-        if self.activation == "ReLU":
-            return y.clamp(min=0)
-        return y.abs().clamp(max=127) if self.activation == "Abs" else y
+        least = 0 if self.activation == "ReLU" else -128
+        y = acc.floor_().clamp_(least, 127).to(x.dtype)
+        return y.abs_().clamp_(max=127) if self.activation == "Abs" else y
 
     def _vendor_output(self, x: Tensor) -> Tensor:
         """As the vendor's modules: float32 throughout, activated before it is rounded."""
