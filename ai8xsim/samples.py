@@ -45,11 +45,20 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     except ValueError as ragged:
         message = "samples are no array: their parts have different lengths"
         raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
-    fault = _rank_or_shape_fault(array, shape) or _type_fault(array) or _value_fault(array)
+    fault = _rank_or_shape_fault(array, shape) or integer_fault(array)
     if fault is not None:
         raise InputError([fault])
     is_batch = array.shape not in _accepted(shape)
     return Samples(array.reshape(-1, *shape.chw).astype(np.int8, copy=False), is_batch)
+
+
+def integer_fault(array: Array) -> Diagnostic | None:
+    """Why the values are no integers in int8, if they are none; floats without fractions are.
+
+    >>> integer_fault(np.array([1.0, 200.0])).message
+    'samples[1] is 200.0, outside int8 [-128, 127]'
+    """
+    return _type_fault(array) or _value_fault(array)
 
 
 def _accepted(shape: Shape) -> tuple[tuple[int, ...], ...]:

@@ -20,9 +20,9 @@ ROWS = (  # a module imports only from rows above its own, and from its own room
     {"memory"},
     {"network", "checkpoint", "kernels"},
     {"program", "trace"},
-    {"samples", "engine"},
+    {"samples", "engine", "transforms"},
     {"simulator", "machine", "models"},
-    {"nn"},
+    {"nn", "data"},
     {"rules", "quantize"},
     {"compare", "testing"},
     {"report"},
@@ -31,11 +31,11 @@ ROWS = (  # a module imports only from rows above its own, and from its own room
 )
 LEVEL = {name: number for number, row in enumerate(ROWS) for name in row}
 ALONE = ("kernels/reference.py",)  # independent roads to an answer import nothing of ours
-NEVER = {name: {"kernels", "engine", "simulator"} for name in ("compare", "nn")}
+NEVER = {name: {"kernels", "engine", "simulator"} for name in ("compare", "nn", "data")}
 ONLY_IN = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
-    "torch": {"compare", "nn", "quantize"},
+    "torch": {"compare", "data", "nn", "quantize"},
     "yaml": {"network/parse.py"},
     "click": {"cli"},
     "rich": {"report"},

@@ -5,13 +5,23 @@
 
 from types import MappingProxyType
 
-from ai8xsim.codes import checkpoint, comparison, description, device, fitting, memories, models, samples
+from ai8xsim.codes import (
+    checkpoint,
+    comparison,
+    data,
+    description,
+    device,
+    fitting,
+    memories,
+    models,
+    samples,
+)
 from ai8xsim.codes.code import Code
 
 CODES = MappingProxyType(
     {
         row.name: row
-        for room in (description, checkpoint, fitting, device, memories, models, comparison, samples)
+        for room in (description, checkpoint, fitting, device, memories, models, comparison, data, samples)
         for row in room.ROWS
     }
 )

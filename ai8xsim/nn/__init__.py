@@ -8,13 +8,13 @@ Modules are made from one table (`table.py`); `setting` says for which device th
 
 from ai8xsim.nn.blocks import ConvResidualBottleneck, Empty, Fire, MBConvBlock, ResidualBottleneck
 from ai8xsim.nn.elementwise import Add, BitwiseOr, BitwiseXor, Eltwise, Sub
-from ai8xsim.nn.images import bayer_filter, fold, normalize, unfold_batch
 from ai8xsim.nn.layer import Layer
 from ai8xsim.nn.loading import load_checkpoint, load_model
 from ai8xsim.nn.modules import *  # noqa: F403  (the names of the table)
 from ai8xsim.nn.modules import __all__ as _made
 from ai8xsim.nn.setting import DeviceFront, Setting, current_setting, set_device, setting
 from ai8xsim.nn.tools import fuse_bn_layers, initiate_qat, update_model, update_optimizer
+from ai8xsim.transforms.named import bayer_filter, fold, normalize, unfold_batch
 
 QuantizationAwareModule = Layer
 dev = DeviceFront()
