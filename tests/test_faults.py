@@ -37,6 +37,9 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "pixel-range", "fold-shape", "image-shape", "no-datasets", "dataset-key", "dataset-value", "dataset-name",
         "text-as-output", "loader-signature", "loader-failed", "loader-result",
     },
+    "tests/train": {
+        "policy-key", "policy-value", "labels-do-not-fit", "model-failed", "loss-not-finite", "cannot-resume",
+    },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
 }  # fmt: skip
 

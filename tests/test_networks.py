@@ -78,7 +78,8 @@ def name_of(entry: Described) -> str:
 
 
 def test_every_description_is_in_the_table() -> None:
-    files = {path.relative_to(ROOT / "networks").as_posix() for path in ROOT.glob("networks/**/*.yaml")}
+    paths = (path for path in ROOT.glob("networks/**/*.yaml") if path.stem != "qat_policy")
+    files = {path.relative_to(ROOT / "networks").as_posix() for path in paths}
     assert {entry.file for entry in NETWORKS} == files
 
 

@@ -14,6 +14,7 @@ from ai8xsim.cli.output import show_diagnostics
 from ai8xsim.cli.quantize import quantize
 from ai8xsim.cli.schema import schema
 from ai8xsim.cli.simulate import simulate
+from ai8xsim.cli.train import train
 from ai8xsim.errors import Ai8xsimError
 from ai8xsim.version import __version__
 
@@ -33,6 +34,7 @@ cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(schema)
 cli.add_command(simulate)
+cli.add_command(train)
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from ai8xsim.cli.output import (
     refuse_outputs,
     show_diagnostics,
     wrapped,
-    write_file,
 )
 from ai8xsim.cli.reading import collect
+from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np

@@ -126,7 +126,7 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     path = None if flags["path"] is None else str(flags["path"])
     rounds = flags["avg_pool_rounding"]
     name = flags["device"].name
-    factory = Factory(flags["model"], path, tuple(_argument(text) for text in flags["arguments"]))
+    factory = Factory(flags["model"], path, named_values(flags["arguments"]))
     try:
         with setting(name, simulate=True, round_avg=rounds, behaviour=flags["behaviour"]):
             model, loaded = trained_model(factory, sides.program, sides.checkpoint)
@@ -134,6 +134,11 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     except ValueError as fault:
         raise click.UsageError(f"--model: {fault}") from None
     return Theirs(matched.layers, matched.unmatched, loaded.diagnostics)
+
+
+def named_values(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """What `--model-argument` was given. Raises click's UsageError."""
+    return tuple(_argument(text) for text in texts)
 
 
 def _argument(text: str) -> tuple[str, Any]:

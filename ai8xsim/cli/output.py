@@ -1,14 +1,12 @@
-"""What commands write: diagnostics to stderr, results to stdout, files whole or not at all."""
+"""What commands write: diagnostics to stderr, results to stdout, and where files may go."""
 
-import io
 import json
 import os
-import tempfile
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 
@@ -79,35 +77,3 @@ def refuse_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]
         if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} exists; --force overwrites it")
         taken[path.resolve()] = f"{path} is another output"
-
-
-def write_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file under a temporary name and rename it, so that nobody ever sees half of it.
-
-    A link is followed; what is no ordinary file (a device, a pipe) is written to as it is.
-    """
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        target.write_bytes(_written(write))
-        return
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _written(write: Callable[[BinaryIO], None]) -> bytes:
-    buffer = io.BytesIO()
-    write(buffer)
-    return buffer.getvalue()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ai8xsim.cli.options import FILE
-from ai8xsim.cli.output import print_json, refuse_outputs, write_file
+from ai8xsim.cli.output import print_json, refuse_outputs
+from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
     from ai8xsim.quantize import Quantized

@@ -20,10 +20,10 @@ from ai8xsim.cli.output import (
     print_json,
     refuse_outputs,
     show_diagnostics,
-    write_file,
 )
 from ai8xsim.cli.reading import collect
 from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
+from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -15,13 +15,25 @@ from ai8xsim.codes import (
     memories,
     models,
     samples,
+    training,
 )
 from ai8xsim.codes.code import Code
 
 CODES = MappingProxyType(
     {
         row.name: row
-        for room in (description, checkpoint, fitting, device, memories, models, comparison, data, samples)
+        for room in (
+            description,
+            checkpoint,
+            fitting,
+            device,
+            memories,
+            models,
+            comparison,
+            data,
+            samples,
+            training,
+        )
         for row in room.ROWS
     }
 )

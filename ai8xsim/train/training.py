@@ -1,0 +1,255 @@
+"""The loop: epochs of floats, then epochs with the chip's rounding in them; a checkpoint after each."""
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ai8xsim.diagnostics import Span, error
+from ai8xsim.errors import InputError
+from ai8xsim.files import write_file
+from ai8xsim.nn import Layer, fuse_bn_layers, initiate_qat, update_optimizer
+from ai8xsim.train.goal import Goal, Score
+from ai8xsim.train.recipe import Recipe
+from ai8xsim.train.state import Progress, Resumed, read_training, save_training
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a model is trained and tested with: sets of (item, label) with a length.
+
+    collate: makes a batch of items, PyTorch's own by default. workers: processes that load. present: a context in
+    which the user's modules can be found (see `Dataset.present`).
+    """
+
+    train: Any
+    test: Any
+    collate: Callable[..., Any] | None = None
+    workers: int = 0
+    present: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What came of an epoch. score: on what was held out; percent of classes, or the mean squared error."""
+
+    number: int
+    is_quantized: bool
+    learning_rate: float
+    loss: float
+    score: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training leaves: its epochs, the best checkpoint, and the score on the test set of the model in it."""
+
+    epochs: tuple[Epoch, ...]
+    best: Path
+    test_score: float | None
+
+
+@dataclass
+class Training:
+    """A model on its way. `begin` makes one, `resume` takes one up again; `run` goes on to the last epoch."""
+
+    model: nn.Module
+    goal: Goal
+    recipe: Recipe
+    optimizer: torch.optim.Optimizer
+    arch: str = "model"
+    device: str = "cpu"
+    progress: Progress = field(default_factory=Progress)
+
+    @classmethod
+    def begin(
+        cls, model: nn.Module, goal: Goal, recipe: Recipe, arch: str = "model", device: str = "cpu"
+    ) -> "Training":
+        """A training from its start. device: of PyTorch, such as "cuda".
+
+        Raises InputError if the policy names a layer that the model has not.
+        """
+        _check_policy(model, recipe)
+        model.to(device)
+        return cls(model, goal, recipe, _optimizer(model, recipe), arch, device)
+
+    @classmethod
+    def resume(
+        cls, model: nn.Module, goal: Goal, recipe: Recipe, resumed: Resumed, device: str = "cpu"
+    ) -> "Training":
+        """A training taken up where a checkpoint left it. Raises InputError where the model is another one."""
+        training = cls.begin(model, goal, recipe, resumed.arch, device)
+        if recipe.is_quantized(resumed.progress.epoch):
+            training._quantize()
+        resumed.restore(model, training.optimizer)
+        training.progress = resumed.progress
+        return training
+
+    def run(
+        self, data: Data, folder: Path, tell: Callable[[Epoch], None] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Result:  # fmt: skip
+        """Train to the last epoch, writing `checkpoint.pth.tar` after each and `best.pth.tar` after the best.
+
+        With quantization in the loop the files are `qat_checkpoint.pth.tar` and `qat_best.pth.tar`. tell: is given
+        each epoch; progress: (batches done, batches in all) of an epoch.
+        Raises InputError where data, labels and model do not fit, OSError.
+        """
+        epochs = []
+        with data.present():
+            kept, held_out = self._split(data)
+            for number in range(self.progress.epoch + 1, self.recipe.epochs):
+                epochs.append(self._epoch(number, data, (kept, held_out), progress))
+                self._save(folder)
+                if tell is not None:
+                    tell(epochs[-1])
+            best = folder / _name(self.recipe.is_quantized(self.recipe.epochs - 1), "best")
+            score = None if data.test is None else self._test_score(data, best)
+        return Result(tuple(epochs), best, score)
+
+    def _test_score(self, data: Data, best: Path) -> float:
+        if self.progress.best_epoch != self.progress.epoch:
+            read_training(best).restore(self.model)
+        return self._score(data, data.test)
+
+    def _split(self, data: Data) -> tuple[Any, Any]:
+        """The items to train with, and those that choose the best epoch."""
+        share = self.recipe.validation_split
+        count = int(len(data.train) * share)
+        if count == 0:
+            return data.train, data.test
+        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(self.recipe.seed))
+        places = order.tolist()
+        return Subset(data.train, places[count:]), Subset(data.train, places[:count])
+
+    def _epoch(
+        self, number: int, data: Data, sets: tuple[Any, Any], progress: Callable[[int, int], None] | None
+    ) -> Epoch:
+        if self.recipe.is_quantized(number) and not self.is_quantized:
+            self._quantize()
+            self.progress = self.progress.without_best()
+        rate = self.recipe.rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        seed_generators(self.recipe.seed, number)
+        loss = self._train(number, self._batches(data, sets[0], number), progress)
+        score = 0.0 if sets[1] is None else self._score(data, sets[1])
+        held_out = int(len(data.train) * self.recipe.validation_split)
+        is_best = not held_out or self.goal.is_better(score, self.progress.best_score)
+        self.progress = self.progress.after(number, score, is_best)
+        return Epoch(number, self.is_quantized, rate, loss, score, is_best)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the model is trained with quantization by now."""
+        return any(layer.bits for layer in self.model.modules() if isinstance(layer, Layer))
+
+    def _quantize(self) -> None:
+        assert self.recipe.policy is not None
+        fuse_bn_layers(self.model)
+        self.optimizer = update_optimizer(self.model, self.optimizer)
+        initiate_qat(self.model, self.recipe.policy.record())
+        self.model.to(self.device)
+
+    def _batches(self, data: Data, items: Any, epoch: int | None = None) -> "DataLoader[Batch]":
+        """Shuffled by seed and epoch; in order for `None`."""
+        generator = torch.Generator().manual_seed(self.recipe.seed + 1_000_003 * ((epoch or 0) + 1))
+        is_training = epoch is not None
+        rest = len(items) % self.recipe.batch_size
+        return DataLoader(
+            items, batch_size=self.recipe.batch_size, shuffle=is_training, collate_fn=data.collate,
+            num_workers=data.workers, generator=generator,
+            drop_last=is_training and rest == 1 and len(items) > 1,  # one item has no variance to normalize by
+        )  # fmt: skip
+
+    def _train(
+        self, number: int, batches: "DataLoader[Batch]", progress: Callable[[int, int], None] | None
+    ) -> float:
+        self.model.train()
+        total, count = 0.0, 0
+        for place, (x, target) in enumerate(batches):
+            self.optimizer.zero_grad()
+            loss = self.goal.loss(self._output(x), target.to(self.device))
+            value = float(loss.detach())
+            if not isfinite(value):
+                raise _diverged(number, place, self.recipe.rate(number))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            total, count = total + value * len(x), count + len(x)
+            if progress is not None:
+                progress(place + 1, len(batches))
+        return total / max(count, 1)
+
+    def _output(self, x: Tensor) -> Tensor:
+        try:
+            output: Tensor = self.model(x.to(self.device).float())
+        except (RuntimeError, ValueError, IndexError) as fault:
+            message = f"the model cannot compute an item of {'x'.join(map(str, x.shape[1:]))}"
+            found = error("model-failed", message, Span(""), "", (str(fault).partition("\n")[0],))
+            raise InputError([found]) from fault
+        return output
+
+    def _score(self, data: Data, items: Any) -> float:
+        self.model.eval()
+        with torch.no_grad():
+            scores = (
+                self.goal.score(self._output(x), target.to(self.device))
+                for x, target in self._batches(data, items)
+            )
+            return self.goal.value(sum(scores, Score()))
+
+    def _save(self, folder: Path) -> None:
+        names = ["checkpoint"] + ["best"] * (self.progress.best_epoch == self.progress.epoch)
+        for name in names:
+            path = folder / _name(self.is_quantized, name)
+            write_file(path, lambda stream: save_training(self, stream))
+
+
+def _name(is_quantized: bool, name: str) -> str:
+    return f"{'qat_' if is_quantized else ''}{name}.pth.tar"
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            trained, lr=recipe.learning_rate, momentum=0.9, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.Adam(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _check_policy(model: nn.Module, recipe: Recipe) -> None:
+    layers = [
+        name for name, module in model.named_modules() if isinstance(module, Layer) and module.op is not None
+    ]
+    unknown = recipe.policy.unknown_layers(layers) if recipe.policy else []
+    if unknown:
+        raise InputError(unknown)
+
+
+def seed_generators(seed: int, epoch: int = -1) -> None:
+    """Let all global generators draw what belongs to an epoch, or to the model's first weights for -1.
+
+    An epoch's random numbers depend on seed and epoch alone, so that a resumed training draws the same.
+    """
+    chosen = (seed * 100_003 + epoch + 1) % (1 << 32)
+    torch.manual_seed(chosen)
+    np.random.seed(chosen)  # noqa: NPY002  (loaders of users draw from the global generators)
+    random.seed(chosen)
+
+
+def _diverged(epoch: int, batch: int, rate: float) -> InputError:
+    message = f"epoch {epoch}, batch {batch}: the loss is no finite number"
+    mend = f"lower the learning rate, {rate:g} here, and see that the data lie in [-1, 1)"
+    return InputError([error("loss-not-finite", message, Span(""), help=mend)])
