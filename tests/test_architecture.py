@@ -36,7 +36,7 @@ NEVER = {name: {"kernels", "engine", "simulator"} for name in ("compare", "nn", 
 ONLY_IN = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
-    "torch": {"compare", "data", "nn", "quantize", "train"},
+    "torch": {"compare", "data", "nn", "quantize", "testing", "train"},
     "yaml": {"network/parse.py"},
     "click": {"cli"},
     "rich": {"report"},
