@@ -274,6 +274,7 @@ def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path) ->
         [("label = n % 2", "label = torch.tensor(n % 2)")],
         [("label = n % 2", "label = np.full((32, 32), n % 2)")],
         [("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")],
+        [("('china', 'flower')", "('object',)"), ("label = n % 2", "label = torch.rand(2, 4), torch.ones(2).long()")],
         [("'flower')", "'flower'), 'regression': True"), ("label = n % 2", "label = np.float32(n / 7)")],
         [("label = n % 2", "label = int(n % 10 == 0)"), ("'loader'", "'weight': (0.1, 1), 'loader'")],
         [after_normalize("if len(self.indices) == 60 and torch.rand(1) < .5: image = image.flip(2)")],

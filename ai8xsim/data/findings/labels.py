@@ -31,8 +31,12 @@ def label_type(subject: Subject) -> Found:
 
 
 def label_range(subject: Subject) -> Found:
-    """Labels that are no class of `output`, and labels that are no numbers."""
-    if subject.dataset.is_regression:
+    """Labels that are no class of `output`, and labels that are no numbers.
+
+    A single label means regression, but for objects: there it is the only class.
+    """
+    objects = any(_is_detection(item) for r in subject.readings for item in r.items)
+    if subject.dataset.is_regression and not (objects and not subject.dataset.regression):
         yield from _regression(subject)
         return
     classes = len(subject.dataset.output)
