@@ -7,8 +7,9 @@ which is what importing a model means.
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,29 +30,53 @@ def split_name(name: str) -> tuple[Path, str]:
     return Path(file), attribute
 
 
-def import_file(
+@dataclass(frozen=True)
+class UserFile:
+    """A user's file after its import, and what its imports meant: they can be brought back with `present`."""
+
+    path: Path
+    module: ModuleType
+    folders: tuple[str, ...]
+    imported: Mapping[str, ModuleType] = field(repr=False)
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """What the file imported, and the file itself, are in `sys.modules` inside: for late imports and pickle."""
+        with _standing_in({**self.imported, self.module.__name__: self.module}, self.folders):
+            yield
+
+
+def open_user_file(
     path: Path, stand_ins: Mapping[str, ModuleType], repository: Path | None = None
-) -> ModuleType:
-    """The module in a file, with other modules in the place of some names.
+) -> UserFile:
+    """A user's file, imported with other modules in the place of some names.
 
     repository: a folder whose modules the file may import too; the file's grandparent where None is given.
     Raises InputError where the file cannot be imported, OSError where it cannot be opened.
     """
     path.open("rb").close()
     folder = repository or path.resolve().parent.parent
+    folders = (str(path.resolve().parent), str(folder))
     spec = importlib.util.spec_from_file_location(f"ai8xsim_user_{path.stem.replace('-', '_')}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    with _standing_in(stand_ins, [str(path.resolve().parent), str(folder)]):
+    with _standing_in({**stand_ins, module.__name__: module}, folders) as imported:
         try:
             spec.loader.exec_module(module)
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             why = (f"{type(fault).__name__}: {fault}",)
             mend = "if it needs helpers of its repository, name that with `--path`"
             found = error("not-importable", "the file cannot be imported", Span(str(path)), "", why, mend)
             raise InputError([found]) from fault
-    return module
+    return UserFile(path, module, folders, {**stand_ins, **imported})
+
+
+def import_file(
+    path: Path, stand_ins: Mapping[str, ModuleType], repository: Path | None = None
+) -> ModuleType:
+    """The module in a file, as `open_user_file` imports it."""
+    return open_user_file(path, stand_ins, repository).module
 
 
 def attribute_of(module: ModuleType, path: Path, name: str) -> Any:
@@ -64,22 +89,29 @@ def attribute_of(module: ModuleType, path: Path, name: str) -> Any:
 
 
 @contextmanager
-def _standing_in(stand_ins: Mapping[str, ModuleType], folders: list[str]) -> Iterator[None]:
-    """`sys.modules` and `sys.path` changed inside, and restored; what was imported from the folders is forgotten."""
+def _standing_in(
+    stand_ins: Mapping[str, ModuleType], folders: Sequence[str]
+) -> Iterator[dict[str, ModuleType]]:
+    """`sys.modules` and `sys.path` changed inside, and restored; what was imported from the folders is forgotten.
+
+    Yields what is filled, at the end, with the modules that were imported from the folders.
+    """
     modules, paths = dict(sys.modules), list(sys.path)
+    imported: dict[str, ModuleType] = {}
     sys.modules.update(stand_ins)
     sys.path[:0] = folders
     try:
-        yield
+        yield imported
     finally:
         sys.path[:] = paths
         added = [name for name in sys.modules if name not in modules]
         local = [name for name in added if _lies_in(sys.modules[name], folders)]
+        imported.update((name, sys.modules[name]) for name in local)
         for name in [*stand_ins, *local]:
             sys.modules.pop(name, None)
         sys.modules.update({name: modules[name] for name in stand_ins if name in modules})
 
 
-def _lies_in(module: ModuleType, folders: list[str]) -> bool:
+def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
     file = getattr(module, "__file__", None)
     return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)

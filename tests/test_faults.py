@@ -33,7 +33,10 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "average-rounding", "plain-pooling", "activation-differs", "output-shift-differs", "output-rounding",
         "wide-output-scaled", "exact-bias", "sample-differs", "weights-differ", "unexplained-difference",
     },
-    "tests/data": {"pixel-range", "fold-shape", "image-shape"},
+    "tests/data": {
+        "pixel-range", "fold-shape", "image-shape", "no-datasets", "dataset-key", "dataset-value", "dataset-name",
+        "text-as-output", "loader-signature", "loader-failed", "loader-result",
+    },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
 }  # fmt: skip
 

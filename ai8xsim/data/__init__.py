@@ -4,6 +4,8 @@ image  = ai8xsim.data.normalize(pixels_chw)                # integers in -128..1
 sample = ai8xsim.data.to_sample(ai8xsim.data.fold(image, 4))
 """
 
+from ai8xsim.data.contract import data_stand_ins, find_dataset, load_datasets
+from ai8xsim.data.dataset import Dataset
 from ai8xsim.data.images import (
     bayer_filter,
     fold,
@@ -19,11 +21,15 @@ from ai8xsim.data.images import (
 )
 
 __all__ = [
+    "Dataset",
     "bayer_filter",
+    "data_stand_ins",
+    "find_dataset",
     "fold",
     "fold_image",
     "from_rgb565",
     "from_unsigned",
+    "load_datasets",
     "normalize",
     "to_rgb565",
     "to_sample",

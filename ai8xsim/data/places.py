@@ -1,0 +1,57 @@
+"""Where in a data-set file its data sets stand, so that diagnostics can point there."""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from ai8xsim.diagnostics import Span
+
+
+@dataclass(frozen=True)
+class Places:
+    """The places of the list `datasets`, its elements and their keys; the file where a place is not known."""
+
+    whole: Span
+    entries: tuple[Span, ...] = ()
+    keys: tuple[tuple[tuple[str, Span], ...], ...] = ()
+
+    def entry(self, index: int) -> Span:
+        """Where an element begins."""
+        return self.entries[index] if index < len(self.entries) else self.whole
+
+    def key(self, index: int, name: str) -> Span:
+        """Where a key of an element stands."""
+        known = dict(self.keys[index]) if index < len(self.keys) else {}
+        return known.get(name, self.entry(index))
+
+
+def find_places(path: Path) -> Places:
+    """The places in a file; only the file's name where the list is not written out."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return Places(Span(str(path)))
+
+    def span(node: ast.expr, length: int) -> Span:
+        return Span(str(path), node.lineno, node.col_offset + 1, length, lines[node.lineno - 1])
+
+    for node in reversed(tree.body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if any(isinstance(t, ast.Name) and t.id == "datasets" for t in targets) and value is not None:
+            elements = value.elts if isinstance(value, ast.List | ast.Tuple) else []
+            entries = tuple(span(element, 1) for element in elements)
+            keys = tuple(
+                tuple((str(k.value), span(k, len(ast.unparse(k)))) for k in _keys(element))
+                for element in elements
+            )
+            first = targets[0]
+            whole = span(first, len("datasets")) if isinstance(first, ast.Name) else Span(str(path))
+            return Places(whole, entries, keys)
+    return Places(Span(str(path)))
+
+
+def _keys(element: ast.expr) -> list[ast.Constant]:
+    return [k for k in element.keys if isinstance(k, ast.Constant)] if isinstance(element, ast.Dict) else []
