@@ -9,6 +9,7 @@ import click
 from ai8xsim.cli.check import check
 from ai8xsim.cli.compare import compare
 from ai8xsim.cli.demo import demo
+from ai8xsim.cli.evaluate import evaluate
 from ai8xsim.cli.explain import explain
 from ai8xsim.cli.output import show_diagnostics
 from ai8xsim.cli.quantize import quantize
@@ -29,6 +30,7 @@ def cli() -> None:
 cli.add_command(check)
 cli.add_command(compare)
 cli.add_command(demo)
+cli.add_command(evaluate)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(schema)

@@ -16,7 +16,7 @@ from ai8xsim.cli.output import (
     wrapped,
     write_file,
 )
-from ai8xsim.cli.reading import collect
+from ai8xsim.errors import collect
 
 if TYPE_CHECKING:
     import numpy as np

@@ -22,8 +22,8 @@ from ai8xsim.cli.output import (
     show_diagnostics,
     write_file,
 )
-from ai8xsim.cli.reading import collect
 from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
+from ai8xsim.errors import collect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

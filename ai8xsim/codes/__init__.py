@@ -11,6 +11,7 @@ from ai8xsim.codes import (
     data,
     description,
     device,
+    evaluation,
     fitting,
     memories,
     models,
@@ -21,7 +22,18 @@ from ai8xsim.codes.code import Code
 CODES = MappingProxyType(
     {
         row.name: row
-        for room in (description, checkpoint, fitting, device, memories, models, comparison, data, samples)
+        for room in (
+            description,
+            checkpoint,
+            fitting,
+            device,
+            memories,
+            models,
+            comparison,
+            data,
+            samples,
+            evaluation,
+        )
         for row in room.ROWS
     }
 )

@@ -3,7 +3,7 @@
 import random
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -65,16 +65,18 @@ def load(subject: Subject, indices: range) -> Batch:
     """The samples and targets of a slice.
 
     Python's, NumPy's and torch's generators are seeded with the slice's first index: what a loader does at random is
-    the same in every run, on every machine.
+    the same in every run, on every machine. To be called inside `subject.present()`.
     Raises InputError that names the sample at fault.
     """
     seed(indices.start)
-    pairs = [pair(subject.data, index, subject.name) for index in indices]
+    pairs = [pair(subject.data, index, subject.name, subject.dataset) for index in indices]
     samples = _samples(subject, indices.start, [sample for sample, _ in pairs])
     return Batch(indices.start, samples, _targets(subject, indices.start, [target for _, target in pairs]))
 
 
-def prefetched(function: Callable[[T], R], items: Iterable[T], ahead: int = AHEAD) -> Iterator[R]:
+def prefetched(
+    function: Callable[[T], R], items: Iterable[T], ahead: int = AHEAD
+) -> Generator[R, None, None]:
     """The function's results in the order of the items; a thread computes `ahead` of them in advance, no more.
 
     >>> list(prefetched(abs, [-1, -2, -3]))
@@ -127,7 +129,9 @@ def _sample(subject: Subject, index: int, sample: Any) -> npt.NDArray[np.int8]:
         raise InputError([error("sample-type", message, Span(subject.name), "", why)]) from None
     if checked.is_batch:
         message = f"sample {index} is a batch of the shape {np.shape(sample)}"
-        raise InputError([error("sample-shape", message, Span(subject.name), help="deliver one sample an item")])
+        raise InputError(
+            [error("sample-shape", message, Span(subject.name), help="deliver one sample an item")]
+        )
     return checked.nchw
 
 

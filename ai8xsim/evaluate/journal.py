@@ -157,7 +157,9 @@ def _no_journal(path: Path) -> Diagnostic:
 
 def _other(path: Path, record: Mapping[str, str], binding: Mapping[str, str]) -> Diagnostic:
     names = [name for name in {**record, **binding} if record.get(name) != binding.get(name)]
-    why = tuple(f"{name}: {_short(record.get(name))} there, {_short(binding.get(name))} here" for name in names)
+    why = tuple(
+        f"{name}: {_short(record.get(name))} there, {_short(binding.get(name))} here" for name in names
+    )
     mend = "delete it, or name another file with `--journal`"
     return error("other-journal", "the journal is of another run", Span(str(path)), "", why, mend)
 

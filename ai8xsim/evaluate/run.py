@@ -1,6 +1,7 @@
 """A data set through the functional level, slice by slice."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -66,7 +67,8 @@ def evaluate(
     """The evaluation of a whole data set.
 
     compute: who computes; None: this process, with one thread that loads ahead and one that computes.
-    finished: parts of an earlier run, which are not computed again; new ones are added to it.
+    finished: parts of an earlier run, which are not computed again, but for one that shows whether the data are still
+        the same; new ones are added to it.
     progress: called with samples done and samples in all.
     Memory holds a few slices, and some numbers for each sample. The result does not depend on who computed what.
     Raises InputError for what the data set delivers.
@@ -82,29 +84,33 @@ def evaluate(
     (0.9917, 357)
     """
     total = len(subject.data)
-    if total == 0:
-        raise InputError([error("no-samples", "the data set has no samples", Span(subject.name))])
     slices = cut(subject.program, total)
     parts = dict(finished.parts) if finished else {}
     left = [indices for indices in slices if indices.start not in parts]
+    again = [indices for indices in slices if indices.start in parts][-1:] if left else []
     done = total - sum(map(len, left))
-    if progress is not None:
-        progress(done, total)
-    for part in (compute or partial(computed, subject))(left):
+    report = progress or _silent
+    report(done, total)
+    for part in (compute or partial(computed, subject))([*again, *left]):
+        if part.first in parts:
+            _refuse_change(subject, parts[part.first], part)
+            continue
         if finished is not None:
             finished.append(part)
         parts[part.first] = part
         done += len(part)
-        if progress is not None:
-            progress(done, total)
+        report(done, total)
     return _put_together(subject.task, [parts[indices.start] for indices in slices])
 
 
-def computed(subject: Subject, slices: Sequence[range], threads: int | None = None) -> Iterator[Part]:
+def computed(
+    subject: Subject, slices: Sequence[range], simulator: Simulator | None = None
+) -> Generator[Part, None, None]:
     """The parts of some slices, computed here; the next slices are loaded meanwhile."""
-    simulator = Simulator(subject.program, threads)
-    for batch in prefetched(partial(load, subject), slices):
-        yield judged(subject, simulator, batch)
+    engine = simulator or Simulator(subject.program)
+    with subject.present(), closing(prefetched(partial(load, subject), slices)) as batches:
+        for batch in batches:
+            yield judged(subject, engine, batch)
 
 
 def judged(subject: Subject, simulator: Simulator, batch: Batch) -> Part:
@@ -117,6 +123,23 @@ def judged(subject: Subject, simulator: Simulator, batch: Batch) -> Part:
             raise InputError([_other_size(subject, theirs.size // len(outputs))])
         theirs = theirs.reshape(outputs.shape)
     return score(subject.task, batch.first, outputs, batch.targets, theirs)
+
+
+def _silent(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def _refuse_change(subject: Subject, before: Part, now: Part) -> None:
+    """A part that was computed once more must be what it was."""
+    same = before.pairs == now.pairs and all(
+        np.array_equal(values, now.columns[name]) for name, values in before.columns.items()
+    )
+    if not same:
+        last = now.first + len(now) - 1
+        message = f"samples {now.first} to {last} give other results than in the run that is taken up again"
+        why = ("the data have changed, or the data set delivers other samples each time",)
+        mend = "delete the journal to begin anew"
+        raise InputError([error("changed-data", message, Span(subject.name), "", why, mend)])
 
 
 def _put_together(task: Task, parts: Sequence[Part]) -> Evaluation:

@@ -70,8 +70,14 @@ class Scores:
         if "squared" in columns:
             scores |= {name: sum(map(_steps, columns[name].tolist())) for name in ("squared", "absolute")}
         if "equal" in columns:
-            agrees = columns["model"] == columns["answer"] if "model" in columns else columns["differing"] == 0
-            agreement = {"compared": count, "agreeing": int(agrees.sum()), "equal": int(columns["equal"].sum())}
+            agrees = (
+                columns["model"] == columns["answer"] if "model" in columns else columns["differing"] == 0
+            )
+            agreement = {
+                "compared": count,
+                "agreeing": int(agrees.sum()),
+                "equal": int(columns["equal"].sum()),
+            }
             scores |= agreement
         return cls(**scores)
 
@@ -83,9 +89,9 @@ class Scores:
     def __add__(self, other: "Scores") -> "Scores":
         return Scores(*(getattr(self, entry.name) + getattr(other, entry.name) for entry in fields(self)))
 
-    def mean(self, errors: int, answers: int) -> float | None:
+    def mean(self, errors: int, answers: int) -> float:
         """A sum of errors over the number of values, rounded once."""
-        return float(Fraction(errors, STEPS * self.samples * answers)) if self.samples else None
+        return float(Fraction(errors, STEPS * self.samples * answers))
 
 
 def _steps(value: float) -> int:
@@ -105,16 +111,16 @@ def score(task: Task, first: int, outputs: Array, targets: Array, theirs: Array 
         pairs = Histogram.of(targets * len(task.classes) + columns["answer"])
     elif task.kind is Kind.SEGMENTATION:
         answers = labels_of(outputs, task.fold)
-        columns = {"right": (answers == targets).sum(axis=(1, 2))}
+        columns = {"right": np.sum(answers == targets, axis=(1, 2))}
         pairs = Histogram.of(targets * len(task.classes) + answers)
         if theirs is not None:
-            columns["differing"] = (answers != labels_of(theirs, task.fold)).sum(axis=(1, 2))
+            columns["differing"] = np.sum(answers != labels_of(theirs, task.fold), axis=(1, 2))
     else:
         columns = _errors(task, outputs, targets)
         if theirs is not None:
-            columns["differing"] = _rows(outputs != theirs).sum(axis=1)
+            columns["differing"] = np.sum(_rows(outputs != theirs), axis=1)
     if theirs is not None:
-        columns["equal"] = _rows(outputs == theirs).all(axis=1)
+        columns["equal"] = np.all(_rows(outputs == theirs), axis=1)
     return Part(first, columns, pairs)
 
 
