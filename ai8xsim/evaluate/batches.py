@@ -151,11 +151,13 @@ def _targets(subject: Subject, first: int, targets: Sequence[Any]) -> Array:
             raise InputError([_wrong_target(subject, first + index, "it is not finite")])
         return stacked.astype(np.float64)
     with np.errstate(invalid="ignore"):
-        classes = stacked.astype(np.int64)
-    wrong = (classes != stacked) | (classes < 0) | (classes >= len(task.classes))
-    if wrong.any():
+        classes = stacked.astype(np.int64, copy=False)
+    count = len(task.classes)
+    is_whole = classes is stacked or np.array_equal(classes, stacked)
+    if not is_whole or classes.min() < 0 or classes.max() >= count:
+        wrong = (classes != stacked) | (classes < 0) | (classes >= count)
         place = tuple(int(i) for i in np.argwhere(wrong)[0])
-        reason = f"it is {stacked[place].item()}, and the classes are 0..{len(task.classes) - 1}"
+        reason = f"it is {stacked[place].item()}, and the classes are 0..{count - 1}"
         raise InputError([_wrong_target(subject, first + place[0], reason)])
     return classes
 

@@ -93,8 +93,10 @@ def _client(address: str, patience: float) -> Client:
 
 def _parts(client: Client, name: str, slices: Sequence[range]) -> Generator[Part, None, None]:
     futures = client.map(_part, [name] * len(slices), slices, pure=False)
+    with client.as_current():
+        completed = as_completed(futures)  # type: ignore[no-untyped-call]
     try:
-        for future in as_completed(futures):  # type: ignore[no-untyped-call]
+        for future in completed:
             yield _result(future)
             future.release()  # so that the scheduler forgets it
     finally:
