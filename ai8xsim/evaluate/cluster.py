@@ -20,6 +20,9 @@ from ai8xsim.evaluate.subject import Subject
 from ai8xsim.simulator import Simulator
 
 PATIENCE_SECONDS = 30
+# Several slices make a task, for each of which the scheduler needs a millisecond; each thread gets TASKS or more, so
+# that all end at about the same time and little is lost with a worker.
+TASKS, MOST_TOGETHER = 32, 32
 
 
 class Opened(WorkerPlugin):
@@ -92,30 +95,33 @@ def _client(address: str, patience: float) -> Client:
 
 
 def _parts(client: Client, name: str, slices: Sequence[range]) -> Generator[Part, None, None]:
-    futures = client.map(_part, [name] * len(slices), slices, pure=False)
+    threads = sum(client.nthreads().values())  # type: ignore[no-untyped-call]
+    together = min(MOST_TOGETHER, -(-len(slices) // (TASKS * max(1, threads))))
+    bundles = [slices[n : n + together] for n in range(0, len(slices), together or 1)]
+    futures = client.map(_computed, [name] * len(bundles), bundles, pure=False)
     with client.as_current():
         completed = as_completed(futures)  # type: ignore[no-untyped-call]
     try:
         for future in completed:
-            yield _result(future)
+            yield from _result(future)
             future.release()  # so that the scheduler forgets it
     finally:
         client.cancel(futures, reason="the evaluation ended")  # type: ignore[no-untyped-call]
 
 
-def _result(future: Any) -> Part:
+def _result(future: Any) -> list[Part]:
     try:
-        part: Part = future.result()
+        parts: list[Part] = future.result()
     except KilledWorker as fault:
         mend = "look into the workers' logs: memory, or a crash in the data set's own code"
         raise _failure("the same samples ended several workers", (str(fault),), mend) from None
-    return part
+    return parts
 
 
-def _part(name: str, indices: range) -> Part:
-    """What runs on a worker; the name of its plugin and two numbers are all that is sent."""
+def _computed(name: str, slices: Sequence[range]) -> list[Part]:
+    """What runs on a worker; the name of its plugin and a few numbers are all that is sent."""
     opened = cast(Opened, get_worker().plugins[name])
-    return opened.part(indices)
+    return [opened.part(indices) for indices in slices]
 
 
 def _failure(message: str, why: tuple[str, ...], mend: str) -> InputError:
