@@ -13,6 +13,7 @@ from ai8xsim.codes import (
     device,
     evaluation,
     fitting,
+    images,
     memories,
     models,
     samples,
@@ -33,6 +34,7 @@ CODES = MappingProxyType(
             data,
             samples,
             evaluation,
+            images,
         )
         for row in room.ROWS
     }
