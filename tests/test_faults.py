@@ -34,8 +34,14 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "wide-output-scaled", "exact-bias", "sample-differs", "weights-differ", "unexplained-difference",
     },
     "tests/data": {
-        "pixel-range", "fold-shape", "image-shape", "no-datasets", "dataset-key", "dataset-value", "dataset-name",
-        "text-as-output", "loader-signature", "loader-failed", "loader-result",
+        "pixel-range", "fold-shape", "image-shape", "no-datasets", "dataset-key", "dataset-value",
+        "dataset-name", "text-as-output", "loader-signature", "loader-failed", "loader-result", "empty-set",
+        "item-unreadable", "item-structure", "item-device", "item-type", "item-shape", "item-nan",
+        "not-normalized", "normalized-twice", "mode-ignored", "item-fraction", "item-range", "mode-factor",
+        "narrow-range", "constant-channel", "scrambled-axes", "fold-ratio", "fold-order", "label-type",
+        "label-range", "class-missing", "class-weight", "unsteady-items", "unsteady-split",
+        "truncation-ignored", "overlapping-sets", "repeated-items", "not-picklable", "workers-fail",
+        "network-input",
     },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
 }  # fmt: skip

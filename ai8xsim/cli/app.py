@@ -7,6 +7,7 @@ import traceback
 import click
 
 from ai8xsim.cli.check import check
+from ai8xsim.cli.check_data import check_data
 from ai8xsim.cli.compare import compare
 from ai8xsim.cli.demo import demo
 from ai8xsim.cli.evaluate import evaluate
@@ -28,6 +29,7 @@ def cli() -> None:
 
 
 cli.add_command(check)
+cli.add_command(check_data)
 cli.add_command(compare)
 cli.add_command(demo)
 cli.add_command(evaluate)

@@ -4,6 +4,7 @@ image  = ai8xsim.data.normalize(pixels_chw)                # integers in -128..1
 sample = ai8xsim.data.to_sample(ai8xsim.data.fold(image, 4))
 """
 
+from ai8xsim.data.check import CheckPlan, DataFindings, check_data
 from ai8xsim.data.contract import data_stand_ins, find_dataset, load_datasets
 from ai8xsim.data.dataset import Dataset
 from ai8xsim.data.images import (
@@ -21,8 +22,11 @@ from ai8xsim.data.images import (
 )
 
 __all__ = [
+    "CheckPlan",
+    "DataFindings",
     "Dataset",
     "bayer_filter",
+    "check_data",
     "data_stand_ins",
     "find_dataset",
     "fold",

@@ -125,7 +125,9 @@ class _Entry:
             return None, self.found
         given = {key: value for key, value in values.items() if value is not None}
         span = self.places.key(self.index, "name")
-        return cast(Callable[..., Dataset], Dataset)(**given, span=span, source=source), self.found
+        places = {str(key): self.place(str(key)) for key in self.value}
+        make = cast(Callable[..., Dataset], Dataset)
+        return make(**given, span=span, source=source, places=places), self.found
 
     def label(self) -> str:
         """How messages call it."""

@@ -4,7 +4,7 @@ import linecache
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,8 @@ class Dataset:
     name: how the training software is told to use it. input: shape of one item, (C, H, W) or (C, L). output: its
     labels. loader: called by `load`. weight: the loss's weight for each label. regression: no classes but numbers.
     visualize, collate: functions of the user, or None. fold_ratio: by how much the items are folded, as the file says.
-    span: where it stands. diagnostics: warnings about it, not part of equality.
+    span: where it stands; `place(key)` is where one of its keys does. diagnostics: warnings about it, not part of
+    equality.
     """
 
     name: str
@@ -40,11 +41,16 @@ class Dataset:
     span: Span = field(default_factory=lambda: Span(""), compare=False)
     source: UserFile | None = field(default=None, compare=False, repr=False)
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    places: Mapping[str, Span] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_regression(self) -> bool:
         """Whether items are labelled with numbers: said so, or implied by a single label."""
         return self.regression or len(self.output) == 1
+
+    def place(self, key: str) -> Span:
+        """Where a key of the dictionary stands in the file."""
+        return self.places.get(key, self.span)
 
     def arguments(self, act_mode_8bit: bool, truncate_testset: bool = False) -> SimpleNamespace:
         """What loaders get as `args`: all that the training software's own data sets read, on the CPU."""

@@ -41,7 +41,7 @@ def load_model(
 
     file, factory = split_name(name)
     repository = None if path is None else Path(path)
-    module = import_file(file, _stand_ins(), repository)
+    module = import_file(file, model_stand_ins(), repository)
     bits = BITS if current_setting().simulate else NO_BITS
     arguments: dict[str, Any] = {"bias": False, **bits, **given}
     make = attribute_of(module, file, factory)
@@ -52,7 +52,7 @@ def load_model(
     return model
 
 
-def _stand_ins() -> dict[str, ModuleType]:
+def model_stand_ins() -> dict[str, ModuleType]:
     """What `ai8x`, `ai8x_blocks` and `devices` mean in a user's file."""
     import ai8xsim.nn
     from ai8xsim.nn import blocks

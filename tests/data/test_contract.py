@@ -12,7 +12,7 @@ import torch
 from ai8xsim import Ai8xsimError, InputError, render
 from ai8xsim import nn as ai8x
 from ai8xsim.data import Dataset, find_dataset, load_datasets
-from ai8xsim.nn.loading import _stand_ins
+from ai8xsim.nn.loading import model_stand_ins
 
 HEAD = """
 import torch
@@ -244,7 +244,7 @@ def test_a_file_of_models_and_data_sets_gets_all_of_ours(folder: Path) -> None:
     both = "class Net(ai8x.FusedConv2dReLU):\n    pass\n\n" + GOOD
     with pytest.raises(InputError, match="cannot be imported"):
         load_datasets(written(both))
-    (dataset,) = load_datasets("mine.py", stand_ins=_stand_ins())
+    (dataset,) = load_datasets("mine.py", stand_ins=model_stand_ins())
     assert dataset.source is not None
     assert issubclass(dataset.source.module.Net, ai8x.Layer)
 

@@ -1,0 +1,379 @@
+"""Every fault of a loader, planted in one that is right, is found, and nothing else is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ai8xsim import MAX78000, read_checkpoint, read_network, render
+from ai8xsim.data import CheckPlan, DataFindings, check_data, find_dataset
+from ai8xsim.data.findings.network import Against
+from ai8xsim.data.findings.table import CHECKS
+
+from ..conftest import ROOT
+
+LOADER = '''
+import random
+
+import ai8x
+import numpy as np
+import torch
+from sklearn.datasets import load_sample_images
+
+PHOTOS = [photo for photo in load_sample_images().images]
+
+
+class Crops(torch.utils.data.Dataset):
+    """Places of two photographs, 32 x 32; the label says which one."""
+
+    def __init__(self, args, first, count):
+        self.args, self.normalize = args, ai8x.normalize(args=args)
+        self.indices = range(first, first + count)
+        self.reads = 0
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, index):
+        self.reads += 1
+        n = self.indices[index]
+        row, column = 29 * n % 390, 53 * n % 600
+        crop = np.ascontiguousarray(PHOTOS[n % 2][row : row + 32, column : column + 32])
+        image = torch.from_numpy(crop).permute(2, 0, 1).float() / 255
+        image = self.normalize(image)
+        label = n % 2
+        return image, label
+
+
+def load(data, load_train=True, load_test=True):
+    (data_dir, args) = data
+    train = Crops(args, 0, 60) if load_train else None
+    test = Crops(args, 60, 1 if args.truncate_testset else 20) if load_test else None
+    return train, test
+
+
+datasets = [
+    {
+        'name': 'Crops',
+        'input': (3, 32, 32),
+        'output': ('china', 'flower'),
+        'loader': load,
+    },
+]
+'''
+NORMALIZE = "        image = self.normalize(image)\n"
+INPUT = "'input': (3, 32, 32)"
+RETURN = "    return train, test\n"
+COLLATE = """def collate(batch):
+    return torch.stack([image for image, _ in batch]), [label for _, label in batch]
+
+
+def load("""
+
+
+def checked(folder: Path, *changes: tuple[str, str], workers: int = 0, samples: int = 200) -> DataFindings:
+    text = LOADER
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "crops.py").write_text(text)
+    dataset = find_dataset(f"{folder / 'crops.py'}:Crops")
+    return check_data(dataset, folder, CheckPlan(samples, workers))
+
+
+def after_normalize(code: str) -> tuple[str, str]:
+    return NORMALIZE, NORMALIZE + "".join(f"        {line}\n" for line in code.split("\n"))
+
+
+FOLDED = (INPUT, "'input': (48, 8, 8), 'fold_ratio': 4")
+ALL = "of 160 samples"  # both sets in both modes
+ONE = "of 80 samples"  # both sets in one mode
+
+PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
+    "float64": ([after_normalize("image = image.double()")], "item-type", (f"160 {ALL}", "torch.float64")),
+    "bytes": ([after_normalize("image = image.int() if self.args.act_mode_8bit else image")], "item-type",
+              (f"80 {ALL}", "torch.int32")),
+    "array": ([after_normalize("image = image.numpy()")], "item-type", (f"160 {ALL}", "NumPy arrays")),
+    "no array": ([after_normalize("image = 'photo'")], "item-type", (f"160 {ALL}", "is str", "ToTensor")),
+    "not on the CPU": ([after_normalize("image = image.to('meta')")], "item-device", (f"160 {ALL}", "`meta`")),
+    "no pair": ([("return image, label", "return image")], "item-structure", (f"160 {ALL}", "is a Tensor")),
+    "triple": ([("return image, label", "return image, label, n")], "item-structure", ("is 3 parts",)),
+    "batch axis": ([after_normalize("image = image[None]")], "item-shape", (f"160 {ALL}", "return `data[0]`")),
+    "channels last": ([after_normalize("image = image.permute(1, 2, 0)")], "item-shape", ("ToTensor", "(32, 32, 3)")),
+    "rows and columns": (
+        [after_normalize("image = image[:, :, :24]"), (INPUT, "'input': (3, 24, 32)")],
+        "item-shape", ("exchanged",),
+    ),
+    "fold forgotten": ([FOLDED], "item-shape", ("ai8x.fold(fold_ratio=4)",)),
+    "fold not stated": ([after_normalize("image = ai8x.fold(4)(image)")], "item-shape", ("it is folded by 4",)),
+    "one of other size": (
+        [after_normalize("if n == 7: image = image[:, :16]")], "item-shape", (f"2 {ALL}", "item 7 of the train set"),
+    ),
+    "NaN": ([after_normalize("if n == 65: image[1, 2, 3] = float('nan')")], "item-nan",
+            (f"2 {ALL}", "item 5 of the test set", "has 1 of 3072")),
+    "infinite": ([after_normalize("image[0, 0, 0] = float('inf')")], "item-nan", (f"160 {ALL}",)),
+    "normalize forgotten": ([(NORMALIZE, "")], "not-normalized", ("8-bit and training", f"80 {ONE}", "[0, 1]")),
+    "pixels": ([(NORMALIZE, "        image = image * 255\n")], "not-normalized", ("0..255", f"80 {ONE}")),
+    "forgotten in 8-bit mode": (
+        [(NORMALIZE, "        image = image if self.args.act_mode_8bit else self.normalize(image)\n")],
+        "not-normalized", ("in 8-bit mode",),
+    ),
+    "forgotten in training": (
+        [(NORMALIZE, "        image = self.normalize(image) if self.args.act_mode_8bit else image\n")],
+        "not-normalized", ("in training mode",),
+    ),
+    "normalized twice": ([(NORMALIZE, NORMALIZE * 2)], "normalized-twice", (f"80 {ONE}", "even multiples")),
+    "always training": (
+        [(NORMALIZE, "        image = ((image - .5) * 256).round().clamp(-128, 127) / 128\n")],
+        "mode-ignored", (f"80 {ONE}", "training's range"),
+    ),
+    "always 8-bit": (
+        [(NORMALIZE, "        image = ((image - .5) * 256).round().clamp(-128, 127)\n")],
+        "mode-ignored", (f"80 {ONE}", "8-bit range"),
+    ),
+    "not rounded": (
+        [(NORMALIZE, "        scale = 1 if self.args.act_mode_8bit else 128\n"
+                     "        image = ((image - .5) * 256).clamp(-128, 127) / scale\n")],
+        "item-fraction", (f"80 {ONE}", "in 8-bit mode", "in training mode"),
+    ),
+    "other range in training": (
+        [(NORMALIZE, "        image = self.normalize(image) if self.args.act_mode_8bit else image * 1.9 - 1\n")],
+        "item-fraction", ("no multiples of 1/128", f"80 {ONE}"),
+    ),
+    "beyond the range": (
+        [after_normalize("image = (image * 2).round() if self.args.act_mode_8bit else (image * 256).round() / 128")],
+        "item-range", ("outside -128..127", "outside [-1, 127/128]"),
+    ),
+    "one in training": (
+        [after_normalize("if not self.args.act_mode_8bit: image = torch.where(image > .99, 1., image)")],
+        "item-range", ("[-1, 127/128]", "to 1"),
+    ),
+    "brighter in training": (
+        [after_normalize("if not self.args.act_mode_8bit: image = (image + 1 / 128).clamp(-1, 127 / 128)")],
+        "mode-factor", (f"{ONE}", "item 0 of the train set", "times 128"),
+    ),
+    "another colour order in 8-bit mode": (
+        [after_normalize("if self.args.act_mode_8bit: image = image.flip(0)")], "mode-factor", (f"80 {ONE}",),
+    ),
+    "more in training": (
+        [("Crops(args, 0, 60)", "Crops(args, 0, 59 + (not args.act_mode_8bit))")], "mode-factor",
+        ("59 items in 8-bit mode and 60",),
+    ),
+    "dark": (
+        [("image = self.normalize(image)", "image = self.normalize(image / 5 + .3)")], "narrow-range",
+        ("3 of 3 channels", "all 80 samples", "20%"),
+    ),
+    "dead channel": ([after_normalize("image[2] = 0")], "constant-channel", ("1 of 3", "channel 2 is 0", "80 samples")),
+    "reshaped": (
+        [("torch.from_numpy(crop).permute(2, 0, 1)", "torch.from_numpy(crop).reshape(3, 32, 32)")],
+        "scrambled-axes", ("24 of 24", "permute(2, 0, 1)"),
+    ),
+    "pixel unshuffle": (
+        [FOLDED, after_normalize("image = torch.pixel_unshuffle(image, 4)")], "fold-order",
+        ("of 24 samples", "pixel_unshuffle"),
+    ),
+    "columns before rows": (
+        [FOLDED, after_normalize("image = ai8x.fold(4)(image.transpose(1, 2)).transpose(1, 2)")], "fold-order",
+        ("columns before rows",),
+    ),
+    "folded twice": (
+        [FOLDED, after_normalize("image = ai8x.fold(2)(ai8x.fold(2)(image))")], "fold-order", ("folded by 2 twice",),
+    ),
+    "not stated, pixel unshuffle": (
+        [(INPUT, "'input': (48, 8, 8)"), after_normalize("image = torch.pixel_unshuffle(image, 4)")],
+        "fold-order", ("folded by 4 in another order",),
+    ),
+    "another ratio": (
+        [(INPUT, "'input': (16, 8, 8), 'fold_ratio': 2"), after_normalize("image = ai8x.fold(4)(image[:1])")],
+        "fold-ratio", ("folded by 4, not folded by 2",),
+    ),
+    "tiles": (
+        [FOLDED, after_normalize(
+            "image = torch.cat([image[:, i:i + 8, j:j + 8] for i in range(0, 32, 8) for j in range(0, 32, 8)])")],
+        "fold-ratio", ("tiles",),
+    ),
+    "impossible ratio": ([(INPUT, INPUT + ", 'fold_ratio': 2")], "fold-ratio", ("no multiple of 4",)),
+    "label of bytes": ([("label = n % 2", "label = np.uint8(n % 2)")], "label-type", (f"160 {ALL}", "numpy.uint8")),
+    "label of float": ([("label = n % 2", "label = torch.tensor(n % 2.)")], "label-type", ("torch.float32", ".long()")),
+    "label as text": ([("label = n % 2", "label = 'ab'[n % 2]")], "label-type", ("type str", "int(label)")),
+    "labels from 1": ([("label = n % 2", "label = n % 2 + 1")], "label-range", (f"80 {ALL}", "outside 0..1", "has 2")),
+    "label map beyond": (
+        [("label = n % 2", "label = np.full((32, 32), 255 if n == 3 else n % 2)")], "label-range",
+        ("has 255", f"2 {ALL}"),
+    ),
+    "object without class": (
+        [("label = n % 2", "label = torch.rand(2, 4), torch.tensor([1, 3])")], "label-range",
+        ("outside 1..2", "background"),
+    ),
+    "no items of a class": (
+        [("'flower')", "'flower', 'tree')")], "class-missing", ("1 of 3 classes", "none of 60 samples", "`tree`"),
+    ),
+    "weights in the wrong order": (
+        [("label = n % 2", "label = int(n % 10 == 0)"), ("'loader'", "'weight': (1, 0.1), 'loader'")],
+        "class-weight", ("`weight` favours `china` over `flower`", "54 and weight 1"),
+    ),
+    "unequal without weights": (
+        [("label = n % 2", "label = int(n % 20 == 0)")], "class-weight", ("57 of 60", "`flower` 3"),
+    ),
+    "augmented test set": (
+        [after_normalize("if torch.rand(1) < .5: image = image.flip(2)")], "unsteady-items",
+        ("of 8 samples of the test set",),
+    ),
+    "unseeded split": (
+        [(RETURN, "    if test: test.indices = random.sample(range(60, 200), len(test))\n" + RETURN)],
+        "unsteady-split", ("of 20 samples", "hashlib"),
+    ),
+    "split of changing length": (
+        [(RETURN, "    if test and not args.truncate_testset:\n"
+                  "        test.indices = range(60, 60 + random.randrange(9, 99))\n" + RETURN)],
+        "unsteady-split", ("items, then",),
+    ),
+    "truncation": ([("1 if args.truncate_testset else 20", "20")], "truncation-ignored", ("20 items instead of 1",)),
+    "overlap": (
+        [("Crops(args, 60", "Crops(args, 55")], "overlapping-sets",
+        ("5 of 20 samples", "item 0 of the test set is item 55 of the train set", "60 of 60 items"),
+    ),
+    "index not used": (
+        [("n = self.indices[index]", "n = self.indices[index // 2]")], "repeated-items",
+        ("30 of 60 samples of the train",),
+    ),
+    "too long": (
+        [("return len(self.indices)", "return len(self.indices) + (len(self.indices) == 60)")], "item-unreadable",
+        ("2 of 162 samples", "first item 60 of the train set in 8-bit mode", "IndexError", "n = self.indices[index]"),
+    ),
+    "empty": ([("1 if args.truncate_testset else 20", "0")], "empty-set", ("test set",)),
+}  # fmt: skip
+
+
+def test_the_loader_that_is_right_has_no_findings(tmp_path: Path) -> None:
+    found = checked(tmp_path, workers=2)
+    assert [render(d) for d in found.diagnostics] == []
+    assert {entry.rule for entry in found.not_run} == {"fold-order"}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path) -> None:
+    changes, code, words = PLANTED[name]
+    found = checked(tmp_path, *changes)
+    shown = "\n".join(render(d) for d in found.diagnostics)
+    assert {d.code for d in found.diagnostics} == {code}, shown
+    for word in words:
+        assert word in shown
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(INPUT, "'input': (48, 8, 8), 'fold_ratio': 4"), after_normalize("image = ai8x.fold(4)(image)")],
+        [(INPUT, "'input': (12, 16, 16)"), after_normalize("image = ai8x.fold(2)(image)")],
+        [(INPUT, "'input': (16, 8, 8)"), after_normalize("image = ai8x.fold(4)(image[:1])")],
+        [(INPUT, "'input': (1, 32, 32)"), after_normalize("image = image[:1]")],
+        [("image = self.normalize(image)", "image = self.normalize((image > .4).float())")],
+        [("label = n % 2", "label = torch.tensor(n % 2)")],
+        [("label = n % 2", "label = np.full((32, 32), n % 2)")],
+        [("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")],
+        [("'flower')", "'flower'), 'regression': True"), ("label = n % 2", "label = np.float32(n / 7)")],
+        [("label = n % 2", "label = int(n % 10 == 0)"), ("'loader'", "'weight': (0.1, 1), 'loader'")],
+        [after_normalize("if len(self.indices) == 60 and torch.rand(1) < .5: image = image.flip(2)")],
+        [after_normalize("if len(self.indices) == 60 and random.random() < .5: image = image.flip(2)")],
+        [after_normalize("image = torch.from_numpy(image.numpy())")],
+        [after_normalize("if n in (0, 60): image = image * 0")],
+        [after_normalize("image[:] = torch.from_numpy(np.random.default_rng(n).integers(-128, 128, (3, 32, 32)))"
+                         " / (1 if self.args.act_mode_8bit else 128)")],
+    ],
+)  # fmt: skip
+def test_other_loaders_that_are_right_have_no_findings(changes: Any, tmp_path: Path) -> None:
+    assert [render(d) for d in checked(tmp_path, *changes).diagnostics] == []
+
+
+def test_a_train_set_that_seeds_do_not_govern_is_not_compared(tmp_path: Path) -> None:
+    change = after_normalize(
+        "if len(self.indices) == 60: image = image.roll(int(np.random.default_rng().integers(32)), 1)"
+    )
+    found = checked(tmp_path, change)
+    assert found.diagnostics == ()
+    assert ("mode-factor", "the train set is random in a way that seeds do not govern") in {
+        (entry.rule, entry.why) for entry in found.not_run
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        (after_normalize("if torch.utils.data.get_worker_info(): raise OSError('the file is open')"), "workers-fail",
+         "OSError: the file is open"),
+        (after_normalize("if torch.utils.data.get_worker_info(): image = image * 0"), "workers-fail", "8 of 8 samples"),
+        (("label = n % 2", "label = n % 2 if n != 60 else torch.zeros(2)"), "workers-fail", "collate"),
+        (("self.reads = 0", "self.reads = 0; self.late = lambda: 0"), "not-picklable", "lambda"),
+        (("self.reads = 0", "self.file = open(__file__)"), "not-picklable", "TextIOWrapper"),
+    ],
+)  # fmt: skip
+def test_faults_that_only_other_processes_meet(change: Any, code: str, words: str, tmp_path: Path) -> None:
+    extra = [("self.reads += 1", "")] if "self.file" in change[1] else []
+    found = checked(tmp_path, change, *extra, workers=1)
+    codes = {d.code for d in found.diagnostics} - {"label-type"}
+    assert codes == {code}
+    assert words in "\n".join(render(d) for d in found.diagnostics)
+
+
+def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) -> None:
+    boxes = ("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")
+    (found,) = checked(tmp_path, boxes, workers=1).diagnostics
+    assert found.code == "workers-fail"
+    collate = (
+        "def load(",
+        "def collate(batch):\n    return torch.stack([b[0] for b in batch]), [b[1] for b in batch]\n\n\ndef load(",
+    )
+    assert (
+        checked(tmp_path, boxes, collate, ("'loader'", "'collate': collate, 'loader'"), workers=1).diagnostics
+        == ()
+    )
+
+
+def test_few_samples_of_many_are_said_to_be_few(tmp_path: Path) -> None:
+    found = checked(tmp_path, samples=10)
+    assert found.diagnostics == ()
+    assert "10 of 60 items are too few for 2 classes" in {entry.why for entry in found.not_run}
+    assert [len(r.items) for r in found.subject.readings] == [10, 10, 10, 10]
+
+
+def test_generators_of_the_caller_go_on_undisturbed(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = torch.rand(1), np.random.random()  # noqa: NPY002
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    checked(tmp_path, after_normalize("image = image + torch.rand(1) * 0 + random.random() * 0"))
+    assert (torch.rand(1), np.random.random()) == expected  # noqa: NPY002
+
+
+def test_progress_counts_to_the_end(tmp_path: Path) -> None:
+    (tmp_path / "crops.py").write_text(LOADER)
+    dataset = find_dataset(f"{tmp_path / 'crops.py'}:Crops")
+    steps: list[tuple[int, int]] = []
+    check_data(dataset, tmp_path, CheckPlan(12, 0), progress=lambda done, total: steps.append((done, total)))
+    assert steps == [(n, 60) for n in range(1, 61)]
+
+
+def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
+    (tmp_path / "crops.py").write_text(LOADER)
+    dataset = find_dataset(f"{tmp_path / 'crops.py'}:Crops")
+    cifar, mnist = (
+        Against(read_network(ROOT / "networks" / f"{n}.yaml"), MAX78000) for n in ("cifar10", "mnist")
+    )
+    plan = CheckPlan(4, 0)
+    assert check_data(dataset, tmp_path, plan, cifar).diagnostics == ()
+    (found,) = check_data(dataset, tmp_path, plan, mnist).diagnostics
+    assert found.code == "network-input"
+    assert "does not take samples of (3, 32, 32) on MAX78000" in found.message
+    folder = ROOT / "networks" / "digits"
+    checkpoint = read_checkpoint(folder / "checkpoint.pth.tar")
+    digits = Against(read_network(folder / "network.yaml"), MAX78000, checkpoint)
+    assert [d.code for d in check_data(dataset, tmp_path, plan, digits).diagnostics] == ["network-input"]
+
+
+def test_every_check_is_planted() -> None:
+    planted = {code for _, code, _ in PLANTED.values()} | {"workers-fail", "not-picklable"}
+    assert planted == {check.code for check in CHECKS}

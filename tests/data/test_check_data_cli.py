@@ -1,0 +1,151 @@
+"""`ai8xsim check-data` as a person types it, and the pictures that it draws."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ai8xsim.cli.app import main
+from ai8xsim.data import find_dataset
+from ai8xsim.data.reading import observe
+from ai8xsim.data.sheet import picture_of
+
+from ..conftest import ROOT
+from ..test_cli import CONTENT, FINE, USAGE, ai8xsim
+from .test_check_data import FOLDED, LOADER, after_normalize
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    text = LOADER.replace("    (data_dir, args) = data", "    data_dir, args = data; print(data_dir)")
+    (tmp_path / "crops.py").write_text(text)
+    return tmp_path
+
+
+def check_data(folder: Path, *words: object, name: str = "crops.py:Crops") -> Any:
+    """The command in this process: importing torch anew takes seconds."""
+    words = ("check-data", name, "--data", ".", "--samples", 12, "--workers", 0, *words)
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["ai8xsim", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    return subprocess.CompletedProcess(words, int(stopped.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def spoilt(folder: Path, old: str, new: str) -> Path:
+    text = (folder / "crops.py").read_text()
+    assert old in text
+    (folder / "crops.py").write_text(text.replace(old, new))
+    return folder
+
+
+def test_a_data_set_without_faults(folder: Path) -> None:
+    shown = check_data(folder)
+    assert shown.returncode == FINE
+    assert "torch.float32" in shown.stdout
+    assert "china 6, flower 6" in shown.stdout
+    assert "no faults; 25 of 29 checks applied" in shown.stdout
+    assert (
+        "not applied, because 12 of 60 items are too few for 2 classes: class-missing, class-weight"
+        in shown.stdout
+    )
+    assert check_data(folder, "--quiet").stdout == ""
+
+
+def test_a_process_of_its_own_with_workers(folder: Path) -> None:
+    shown = ai8xsim("check-data", "crops.py:Crops", "--data", ".", "--quiet", cwd=folder)
+    assert (shown.returncode, shown.stdout) == (FINE, "")
+    assert "check-data" in ai8xsim("--help").stdout
+
+
+def test_faults_are_shown_at_the_file(folder: Path) -> None:
+    shown = check_data(spoilt(folder, "return image, label", "return image.double(), label"))
+    assert shown.returncode == CONTENT
+    assert "error[item-type]: 48 of 48 samples" in shown.stdout
+    assert "'loader': load," in shown.stdout
+    assert "1 error; 25 of 29 checks applied" in shown.stdout
+    quiet = check_data(folder, "--quiet")
+    assert quiet.returncode == CONTENT
+    assert quiet.stdout.startswith("error[item-type]")
+    assert "checks applied" not in quiet.stdout
+
+
+def test_warnings_alone_are_no_failure(folder: Path) -> None:
+    shown = check_data(spoilt(folder, "1 if args.truncate_testset else 20", "20"))
+    assert shown.returncode == FINE
+    assert "1 warning; " in shown.stdout
+
+
+def test_json_is_one_document_whatever_the_loader_prints(folder: Path) -> None:
+    shown = check_data(folder, "--json", "--network", ROOT / "networks" / "mnist.yaml")
+    record = json.loads(shown.stdout)
+    assert shown.returncode == CONTENT
+    assert record["schema_version"] == 1
+    assert [d["code"] for d in record["diagnostics"]] == ["network-input"]
+    assert record["diagnostics"][0]["line"]
+    assert {"rule", "why"} == record["not_run"][0].keys()
+    assert record["sets"][0] == {"set": "train", "mode": "8-bit", "items": 60, "read": 12}
+    assert record["classes"] == [6, 6]
+    assert len(record["channels"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("data_dir, args = data;", "open('labels.csv');", "loader-failed"),
+        ("'loader': load", "'loader': None", "dataset-value"),
+        ("import ai8x\n", "import ai8y\n", "not-importable"),
+    ],
+)
+def test_a_loader_that_cannot_run_is_a_fault_in_content(folder: Path, old: str, new: str, code: str) -> None:
+    shown = check_data(spoilt(folder, old, new))
+    assert shown.returncode == CONTENT
+    assert f"error[{code}]" in shown.stdout
+    record = json.loads(check_data(folder, "--json").stdout)
+    assert [d["code"] for d in record["diagnostics"]] == [code]
+    assert record["sets"] == []
+
+
+def test_wrong_usage(folder: Path) -> None:
+    assert check_data(folder, name="crops.py").returncode == USAGE
+    assert check_data(folder, name="nothing.py:Crops").returncode == USAGE
+    assert check_data(folder, name="crops.py:Crop").returncode == CONTENT
+    assert check_data(folder, "--data", "nowhere").returncode == USAGE
+    assert check_data(folder, "--checkpoint", "c.pth.tar").returncode == USAGE
+    assert check_data(folder, "--sheet", "crops.py", "--force").returncode == USAGE
+
+
+def test_pictures_are_written_and_not_overwritten(folder: Path) -> None:
+    assert check_data(folder, "--sheet", "sheet.png", "--histogram", "values.png").returncode == FINE
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.size == (8 * 112, 3 * 126)
+        colours = np.asarray(sheet)
+    assert len(np.unique(colours.reshape(-1, 3), axis=0)) > 1000
+    with Image.open(folder / "values.png") as histogram:
+        assert histogram.format == "PNG"
+    refused = check_data(folder, "--sheet", "sheet.png")
+    assert refused.returncode == USAGE
+    assert "--force" in refused.stderr
+    assert check_data(folder, "--sheet", "sheet.png", "--force").returncode == FINE
+
+
+def test_the_sheet_shows_folded_images_as_they_were(folder: Path) -> None:
+    spoilt(folder, *FOLDED)
+    spoilt(folder, *after_normalize("whole = image; image = ai8x.fold(4)(image)"))
+    dataset = find_dataset(f"{folder / 'crops.py'}:Crops")
+    _, test = dataset.load(folder, act_mode_8bit=True)
+    with dataset.present():
+        picture = picture_of(dataset, observe(3, test[3], act_mode_8bit=True))
+        test.normalize = lambda image: image * 255 - 128
+        image = picture_of(dataset, observe(3, test[3], act_mode_8bit=True))
+    assert picture.shape == image.shape == (32, 32, 3)
+    assert np.abs(picture.astype(int) - image).max() <= 1
