@@ -37,14 +37,13 @@ ONLY_IN = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "torch": {"compare", "data", "nn", "quantize"},
-    "PIL": {"images"},
     "sklearn": {"evaluate/measures.py"},
     "distributed": {"evaluate/cluster.py"},
     "yaml": {"network/parse.py"},
     "click": {"cli"},
     "rich": {"report"},
     "hypothesis": {"testing"},
-    "PIL": {"data"},
+    "PIL": {"data", "images"},
     "matplotlib": {"data"},
 }
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, LINES_OF_A_KERNEL, PARAMETERS = 450, 60, 80, 6
