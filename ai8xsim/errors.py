@@ -7,9 +7,12 @@ Ai8xsimError
 └── InputError         samples, or a file of them, are not what the program takes
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ai8xsim.diagnostics import Diagnostic, errors_among
+
+T = TypeVar("T")
 
 
 class Ai8xsimError(Exception):
@@ -37,3 +40,15 @@ class ResolveError(Ai8xsimError):
 
 class InputError(Ai8xsimError):
     """Samples, or a file of them, are not what the program takes."""
+
+
+def collect(found: list[Diagnostic], read: Callable[[], T]) -> T | None:
+    """What `read` returns; None if it fails, and then its diagnostics are among those found.
+
+    So are several files read, and the faults of all of them come in one run.
+    """
+    try:
+        return read()
+    except Ai8xsimError as fault:
+        found += fault.diagnostics
+        return None

@@ -7,6 +7,7 @@ which is what importing a model means.
 
 import importlib.util
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -113,5 +114,9 @@ def _standing_in(
 
 
 def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
+    """Whether a module is the user's own: in the folders, and not installed (in a virtual environment inside them)."""
     file = getattr(module, "__file__", None)
-    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
+    if file is None or not any(Path(file).is_relative_to(folder) for folder in folders):
+        return False
+    installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return not any(Path(file).is_relative_to(folder) for folder in installed)

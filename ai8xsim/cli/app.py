@@ -10,6 +10,7 @@ from ai8xsim.cli.check import check
 from ai8xsim.cli.check_data import check_data
 from ai8xsim.cli.compare import compare
 from ai8xsim.cli.demo import demo
+from ai8xsim.cli.evaluate import evaluate
 from ai8xsim.cli.explain import explain
 from ai8xsim.cli.output import show_diagnostics
 from ai8xsim.cli.quantize import quantize
@@ -32,6 +33,7 @@ cli.add_command(check)
 cli.add_command(check_data)
 cli.add_command(compare)
 cli.add_command(demo)
+cli.add_command(evaluate)
 cli.add_command(explain)
 cli.add_command(quantize)
 cli.add_command(schema)

@@ -15,7 +15,7 @@ from ai8xsim.cli.output import (
     show_diagnostics,
     wrapped,
 )
-from ai8xsim.cli.reading import collect
+from ai8xsim.errors import collect
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:

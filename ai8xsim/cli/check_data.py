@@ -15,8 +15,8 @@ from ai8xsim.cli.output import (
     wrapped,
     write_file,
 )
-from ai8xsim.cli.reading import collect
 from ai8xsim.diagnostics import Severity, errors_among
+from ai8xsim.errors import collect
 
 if TYPE_CHECKING:
     from ai8xsim.data import DataFindings, Dataset

@@ -1,6 +1,5 @@
 """`ai8xsim compare`: the chip's layers against somebody else's, and why they differ."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
@@ -9,10 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai8xsim.cli.options import FILE, LOADER_OPTIONS, loader_options, make_simulator, with_options
+from ai8xsim.cli.options import (
+    FILE,
+    LOADER_OPTIONS,
+    MODEL_OPTIONS,
+    loader_options,
+    make_simulator,
+    model_argument,
+    with_options,
+)
 from ai8xsim.cli.output import diagnostic_record, print_json, show_diagnostics
-from ai8xsim.cli.reading import collect
 from ai8xsim.diagnostics import Diagnostic, errors_among
+from ai8xsim.errors import collect
 
 if TYPE_CHECKING:
     from ai8xsim.checkpoint import Checkpoint
@@ -28,22 +35,7 @@ SCHEMA_VERSION = 1
 @click.argument("network", type=FILE)
 @click.option("--checkpoint", type=FILE, required=True, help="The quantized checkpoint.")
 @click.option("--sample", type=FILE, required=True, help="One sample: a .npy of integers.")
-@click.option("--model", metavar="FILE:FACTORY", help="A model file written for `ai8x`; its code is run.")
-@click.option(
-    "--path",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    metavar="DIR",
-    help="The repository that the model file belongs to.",
-)
-@click.option(
-    "--model-argument",
-    "arguments",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A further argument of the factory, such as num_classes=11; may be repeated.",
-)
-@click.option("--behaviour", type=click.Choice(["chip", "vendor"]), default="chip", show_default=True,
-              help="Whether the model's modules compute as the chip or as the vendor's.")  # fmt: skip
+@with_options(*MODEL_OPTIONS)
 @click.option("--against", type=FILE, help="A trace (.npz) or an output (.npy) of another run.")
 @with_options(*LOADER_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -126,7 +118,7 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     path = None if flags["path"] is None else str(flags["path"])
     rounds = flags["avg_pool_rounding"]
     name = flags["device"].name
-    factory = Factory(flags["model"], path, named_values(flags["arguments"]))
+    factory = Factory(flags["model"], path, tuple(model_argument(text) for text in flags["arguments"]))
     try:
         with setting(name, simulate=True, round_avg=rounds, behaviour=flags["behaviour"]):
             model, loaded = trained_model(factory, sides.program, sides.checkpoint)
@@ -134,22 +126,6 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     except ValueError as fault:
         raise click.UsageError(f"--model: {fault}") from None
     return Theirs(matched.layers, matched.unmatched, loaded.diagnostics)
-
-
-def named_values(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
-    """What `--model-argument` was given. Raises click's UsageError."""
-    return tuple(_argument(text) for text in texts)
-
-
-def _argument(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; the value is a JSON value, or else a text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise click.UsageError(f"--model-argument: {text!r} is not NAME=VALUE")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
 
 
 def _of_output(sides: Sides, path: Path) -> "dict[int, Observed]":

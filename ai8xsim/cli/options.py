@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -73,6 +74,41 @@ OUTPUT_OPTIONS = (
     click.option("--quiet", is_flag=True, help="Print errors only."),
     click.option("--force", is_flag=True, help="Overwrite existing outputs."),
 )
+
+MODEL_OPTIONS = (
+    click.option("--model", metavar="FILE:FACTORY", help="A model file written for `ai8x`; its code is run."),
+    click.option(
+        "--path",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        metavar="DIR",
+        help="The repository that the user's files belong to.",
+    ),
+    click.option(
+        "--model-argument",
+        "arguments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A further argument of the factory, such as num_classes=11; may be repeated.",
+    ),
+    click.option(
+        "--behaviour",
+        type=click.Choice(["chip", "vendor"]),
+        default="chip",
+        show_default=True,
+        help="Whether the model's modules compute as the chip or as the vendor's.",
+    ),
+)
+
+
+def model_argument(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; the value is a JSON value, or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise click.UsageError(f"--model-argument: {text!r} is not NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:

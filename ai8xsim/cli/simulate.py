@@ -21,8 +21,9 @@ from ai8xsim.cli.output import (
     refuse_outputs,
     show_diagnostics,
 )
-from ai8xsim.cli.reading import collect
+from ai8xsim.cli.picture import PICTURE_OPTIONS, Photo, draw, photo_of, refuse_contradictions
 from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
+from ai8xsim.errors import collect
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.device import Device
     from ai8xsim.engine.computed import Progress
+    from ai8xsim.images import Picture
     from ai8xsim.network import NetworkDescription
-    from ai8xsim.program import Program
+    from ai8xsim.program import Program, Shape
     from ai8xsim.trace import Difference, Trace
 
     Array = npt.NDArray[np.integer[Any]]
@@ -50,6 +52,7 @@ class Origin:
 
     sample: Path | None
     batch: Path | None
+    image: Path | None
     random: int | None
     input_shape: tuple[int, ...] | None
 
@@ -74,11 +77,14 @@ class InputShape(click.ParamType[tuple[int, ...]]):
 @click.option("--checkpoint", type=FILE, required=True, help="The quantized checkpoint.")
 @click.option("--sample", type=FILE, help="One sample: a .npy of integers, (C, H, W) or (C, L).")
 @click.option("--batch", type=FILE, help="Several samples: (N, C, H, W) or (N, C, L).")
+@with_options(*PICTURE_OPTIONS)
 @click.option(
     "--random", type=click.IntRange(0), metavar="SEED", help="A random sample, the same for the same seed."
 )
 @click.option(
-    "--input-shape", type=InputShape(), help="The shape of a --random sample, where the layers do not fix it."
+    "--input-shape",
+    type=InputShape(),
+    help="The shape of a --random or --image sample, where the layers do not fix it.",
 )
 @click.option("--output", type=FILE, help="Write the output as .npy.")
 @click.option("--trace", "trace_file", type=FILE, help="Write every layer's output as .npz.")
@@ -104,11 +110,12 @@ def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
     """Run the network NETWORK with a quantized checkpoint, bit for bit as the chip does."""
     from ai8xsim.errors import Ai8xsimError
 
-    origin = Origin(flags["sample"], flags["batch"], flags["random"], flags["input_shape"])
+    origin = Origin(*(flags[name] for name in ("sample", "batch", "image", "random", "input_shape")))
     _refuse_other_than_one(origin)
+    refuse_contradictions(flags)
     outputs = (flags["output"], flags["trace_file"], flags["save_sample"])
-    inputs = (network, checkpoint, flags["sample"], flags["batch"], flags["expect"])
-    refuse_outputs(outputs, inputs, flags["force"])
+    inputs = (network, checkpoint, origin.sample, origin.batch, origin.image, flags["expect"])
+    refuse_outputs((*outputs, flags["picture"], flags["sample_picture"]), inputs, flags["force"])
     try:
         loaded = _load(network, checkpoint, origin, flags)
         trace = _run(loaded, origin, flags)
@@ -120,7 +127,8 @@ def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
     difference = loaded.expectation(trace) if loaded.expectation else None
     misreads = _misreads(loaded.program, trace)
     _write(trace, loaded.samples, outputs)
-    _show(loaded.program, trace, flags, Verdict(difference, misreads))
+    draw(trace, loaded.samples, loaded.photo, flags)
+    _show(loaded, trace, flags, Verdict(difference, misreads))
     return 0 if difference is None and not errors_among(misreads) else 1
 
 
@@ -144,18 +152,20 @@ def _misreads(program: "Program", trace: "Trace") -> tuple[Diagnostic, ...]:
 
 
 def _refuse_other_than_one(origin: Origin) -> None:
-    given = [value for value in (origin.sample, origin.batch, origin.random) if value is not None]
-    if len(given) != 1:
-        raise click.UsageError("give one of --sample, --batch and --random")
+    given = [origin.sample, origin.batch, origin.image, origin.random]
+    if len([value for value in given if value is not None]) != 1:
+        raise click.UsageError("give one of --sample, --batch, --image and --random")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a run needs: the program, its samples, and what compares a trace with the expectation, if any."""
+    """What a run needs: the program, its samples, and what compares a trace with the expectation, if any; and the
+    picture that the sample was made from."""
 
     program: "Program"
     samples: "Array"
     expectation: "Callable[[Trace], Difference | None] | None"
+    photo: Photo | None
 
 
 def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]) -> Loaded:
@@ -169,14 +179,24 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     described = collect(found, lambda: read_network(network))
     stored = collect(found, lambda: read_checkpoint(checkpoint))
     samples = collect(found, lambda: _read_samples(origin))
+    picture = collect(found, lambda: _read_picture(origin.image))
     expectation = collect(found, lambda: _read_expectation(flags["expect"]))
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
+    photo = None
     if samples is None:
-        samples = _random_sample(origin, described, stored, flags)
+        wanted = _input_shape(origin, described, stored, flags)
+        photo = photo_of(picture, wanted, flags) if picture is not None else None
+        samples = photo.converted.sample if photo else _random_sample(origin, wanted)
     shape = samples.shape[1:] if origin.batch else samples.shape
     program = resolve(described, stored, flags["device"], shape, loader_options(flags))
-    return Loaded(program, samples, expectation)
+    return Loaded(program, samples, expectation, photo)
+
+
+def _read_picture(path: Path | None) -> "Picture | None":
+    from ai8xsim.images import read_picture
+
+    return None if path is None else read_picture(path)
 
 
 def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None] | None":
@@ -200,21 +220,29 @@ def _read_samples(origin: Origin) -> "Array | None":
     return read_batch(origin.batch) if origin.batch is not None else None
 
 
-def _random_sample(
+def _input_shape(
     origin: Origin, network: "NetworkDescription", checkpoint: "Checkpoint", flags: dict[str, Any]
-) -> "Array":
-    import numpy as np
-
+) -> "Shape":
+    """The shape of a sample that is yet to be made."""
+    from ai8xsim.program import Shape
     from ai8xsim.program.infer import infer_input_shape
 
-    shape = origin.input_shape
-    if shape is None:
-        shape = infer_input_shape(network, checkpoint, flags["device"], loader_options(flags))
-    if shape is None:
+    sizes = origin.input_shape
+    if sizes is None:
+        sizes = infer_input_shape(network, checkpoint, flags["device"], loader_options(flags))
+    if sizes is None:
         raise click.UsageError(
             "the description fits inputs of any size, or of none; give --input-shape C,H,W"
         )
-    return np.random.default_rng(origin.random).integers(-128, 128, shape, dtype=np.int8)
+    channels, rows, *columns = sizes
+    return Shape(channels, rows, columns[0]) if columns else Shape(channels, rows, 1, is_1d=True)
+
+
+def _random_sample(origin: Origin, shape: "Shape") -> "Array":
+    import numpy as np
+
+    generator = np.random.default_rng(origin.random)
+    return generator.integers(-128, 128, shape.array_shape, dtype=np.int8)
 
 
 def _run(loaded: Loaded, origin: Origin, flags: dict[str, Any]) -> "Trace":
@@ -262,19 +290,23 @@ def _write(trace: "Trace", samples: "Array", outputs: tuple[Path | None, ...]) -
         write_file(save_sample, lambda stream: np.save(stream, samples.astype(np.int64)))
 
 
-def _show(program: "Program", trace: "Trace", flags: dict[str, Any], verdict: Verdict) -> None:
+def _show(loaded: Loaded, trace: "Trace", flags: dict[str, Any], verdict: Verdict) -> None:
     from ai8xsim.report.terminal import print_comparison, print_trace
 
+    program, photo = loaded.program, loaded.photo
     expected, difference = flags["expect"], verdict.difference
     diagnostics = by_place([*program.diagnostics, *verdict.misreads])
     if flags["as_json"]:
         comparison = {"difference": str(difference) if difference else None} if expected else {}
-        print_json(_record(program, trace, diagnostics) | comparison)
+        image = {"image": {"steps": list(photo.converted.steps)}} if photo else {}
+        print_json(_record(program, trace, diagnostics) | image | comparison)
         return
     show_diagnostics(errors_among(diagnostics) if flags["quiet"] else diagnostics)
     if not flags["quiet"]:
         if flags["random"] is not None:
             click.echo(f"a random sample of {program.input_shape}, seed {flags['random']}")
+        if photo is not None:
+            click.echo("; ".join(photo.converted.steps))
         print_trace(trace)
     if expected and (difference is not None or not flags["quiet"]):
         print_comparison(difference, expected.name)

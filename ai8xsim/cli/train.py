@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ai8xsim.cli.compare import named_values
-from ai8xsim.cli.options import FILE
+from ai8xsim.cli.options import FILE, model_argument
 from ai8xsim.cli.output import print_json, show_diagnostics
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def _model(name: str, dataset: "Dataset", flags: dict[str, Any]) -> Any:
     from ai8xsim.nn import load_model
 
     channels, *size = dataset.input
-    arguments = {"bias": flags["use_bias"], **dict(named_values(flags["arguments"]))}
+    arguments = {"bias": flags["use_bias"], **dict(map(model_argument, flags["arguments"]))}
     sizes = {
         "num_classes": len(dataset.output),
         "num_channels": channels,

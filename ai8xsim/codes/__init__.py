@@ -11,7 +11,9 @@ from ai8xsim.codes import (
     data,
     description,
     device,
+    evaluation,
     fitting,
+    images,
     memories,
     models,
     samples,
@@ -33,6 +35,8 @@ CODES = MappingProxyType(
             data,
             samples,
             training,
+            evaluation,
+            images,
         )
         for row in room.ROWS
     }

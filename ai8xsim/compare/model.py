@@ -5,16 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.compare.measures import Observed
+from ai8xsim.diagnostics import error
+from ai8xsim.errors import InputError
 from ai8xsim.nn import Eltwise, Layer, fuse_bn_layers, load_checkpoint, load_model
 from ai8xsim.nn.loading import Loaded
 from ai8xsim.program import Layer as ProgramLayer
 from ai8xsim.program import Program
 from ai8xsim.samples import checked_samples
+
+ACTIVATION_VALUES = 1 << 23  # of one layer, that a model computes at once
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,32 @@ def trained_model(factory: Factory, program: Program, checkpoint: Checkpoint) ->
 def _biased(model: nn.Module) -> set[str]:
     """The layers that have a bias."""
     return {name.removesuffix(".op.bias") for name in model.state_dict() if name.endswith(".op.bias")}
+
+
+def answers(model: nn.Module, program: Program, samples: Any) -> npt.NDArray[np.float64]:
+    """What a model returns for samples, (N, ...), a few at a time: as floats, layers of many samples are large.
+
+    Raises InputError where it returns something else than one tensor.
+    """
+    nchw = checked_samples(samples, program.input_shape).nchw
+    largest = max(layer.output_shape.channels * layer.output_shape.pixels for layer in program.layers)
+    together = max(1, ACTIVATION_VALUES // largest)
+    parts = [_answers(model, program, nchw[n : n + together]) for n in range(0, len(nchw), together)]
+    return np.concatenate(parts)
+
+
+def _answers(model: nn.Module, program: Program, nchw: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
+    x = torch.from_numpy(np.ascontiguousarray(nchw)).float()
+    with torch.no_grad():
+        output = model(x.reshape(-1, *program.input_shape.array_shape))
+    if not isinstance(output, torch.Tensor) or len(output) != len(nchw):
+        message = (
+            f"the model returns a {type(output).__name__}, not one tensor with an output for each sample"
+        )
+        mend = "give a factory whose model returns what the last layer computes"
+        raise InputError([error("model-output", message, help=mend)])
+    values: npt.NDArray[np.float64] = output.detach().double().numpy()
+    return values
 
 
 def observe(model: nn.Module, program: Program, samples: Any) -> tuple[Call, ...]:

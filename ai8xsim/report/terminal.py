@@ -9,7 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -28,10 +36,32 @@ NUMBERS = frozenset(
 )
 
 
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {self.unit}/s")
+
+
 @contextmanager
-def progress_bar(title: str, hidden: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that appears once there is more than one step; yields what reports (done, in all)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def progress_bar(title: str, hidden: bool = False, unit: str = "") -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that appears once there is more than one step; yields what reports (done, in all).
+
+    unit: what is counted; with it the rate is shown.
+    """
+    rate = (_Rate(unit),) if unit else ()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *rate,
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bars:
         task = bars.add_task(title, total=None, visible=False)
 

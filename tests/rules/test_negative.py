@@ -7,8 +7,8 @@ import pytest
 
 from ai8xsim import DEVICES, Diagnostic, Options, Severity, check, read_checkpoint, read_network
 from ai8xsim.cli.arrays import read_sample
-from ai8xsim.cli.reading import collect
 from ai8xsim.diagnostics import by_place
+from ai8xsim.errors import collect
 
 from ..conftest import GOLDEN
 

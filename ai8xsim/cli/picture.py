@@ -1,0 +1,118 @@
+"""The options of `ai8xsim simulate` that turn a picture into a sample, and an output into a picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ai8xsim.cli.options import FILE
+from ai8xsim.files import write_file
+
+if TYPE_CHECKING:
+    from ai8xsim.images import Conversion, Converted, Drawn, Picture
+    from ai8xsim.program import Shape
+    from ai8xsim.trace import Trace
+
+SMALLEST_PICTURE = 128  # pixels of the longer side, so that a sample of 8x8 can be seen
+
+
+class Resize(click.ParamType[Any]):
+    """HxW or a way."""
+
+    name = "HxW|stretch|crop|fit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ai8xsim.images import resize_of
+
+        try:
+            return resize_of(str(value))
+        except ValueError as fault:
+            return self.fail(str(fault), param, ctx)
+
+
+PICTURE_OPTIONS = (
+    click.option("--image", type=FILE, help="A picture (PNG, JPEG, BMP, ...) to make the sample from."),
+    click.option(
+        "--resize",
+        type=Resize(),
+        default="stretch",
+        show_default=True,
+        help="Stretch; crop: cover and cut the middle out; fit: inside, on black; HxW: stretch to that, then cut.",
+    ),
+    click.option(
+        "--colour",
+        type=click.Choice(["rgb", "grey", "rgb565", "bayer"]),
+        help="What is seen of the picture's colours; rgb or grey by the network's channels.",
+    ),
+    click.option("--fold", type=click.IntRange(1), metavar="R", help="The fold ratio; else by the channels."),
+    click.option(
+        "--normalize",
+        type=click.Choice(["loader", "firmware"]),
+        default="loader",
+        show_default=True,
+        help="Pixels to -128..127: pixel / 255 as loaders do, or pixel - 128 as firmware does.",
+    ),
+    click.option("--sample-picture", type=FILE, help="Draw the sample as the chip sees it (.png)."),
+    click.option("--picture", type=FILE, help="Draw the output, an image or segments (.png)."),
+    click.option(
+        "--picture-as",
+        type=click.Choice(["image", "segments"]),
+        help="What the output is; an image if it has 1 or 3 channels.",
+    ),
+    click.option("--out-fold", type=click.IntRange(1), metavar="R", help="The output is folded by R."),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture on its way to a sample: read, and then converted."""
+
+    picture: "Picture"
+    conversion: "Conversion"
+    converted: "Converted"
+
+
+def photo_of(picture: "Picture", shape: "Shape", flags: Mapping[str, Any]) -> Photo:
+    """The sample of a picture for a network that takes samples of a shape."""
+    from ai8xsim.images import Conversion, convert
+
+    how = {name: flags[name] for name in ("resize", "normalize")}
+    conversion = Conversion.of(shape, flags["colour"], flags["fold"], **how)
+    return Photo(picture, conversion, convert(picture, conversion))
+
+
+def draw(trace: "Trace", sample: Any, photo: Photo | None, flags: Mapping[str, Any]) -> None:
+    """Write the pictures that were asked for."""
+    from ai8xsim.images import output_picture, sample_picture
+
+    ratio = photo.conversion.fold if photo else flags["fold"] or 1
+    if flags["sample_picture"] is not None:
+        _save(flags["sample_picture"], sample_picture(sample, ratio))
+    if flags["picture"] is None:
+        return
+    channels, rows, columns = shape = trace.layers[-1].shape
+    if rows * columns == 1:
+        raise click.UsageError(f"--picture: the output {'x'.join(map(str, shape))} has one pixel")
+    folded_alike = (rows, columns) == sample.shape[1:] and channels % ratio**2 == 0
+    out_ratio = flags["out_fold"] or (ratio if folded_alike else 1)
+    drawn: Drawn = flags["picture_as"] or (
+        "image" if channels in {out_ratio**2, 3 * out_ratio**2} else "segments"
+    )
+    _save(flags["picture"], output_picture(trace.layers[-1].samples[0], drawn, out_ratio))
+
+
+def _save(path: Path, pixels: Any) -> None:
+    from ai8xsim.images import png
+
+    write_file(path, lambda stream: png(pixels, SMALLEST_PICTURE).save(stream, "PNG"))
+
+
+def refuse_contradictions(flags: Mapping[str, Any]) -> None:
+    """Options of pictures where there is no picture."""
+    if flags["colour"] is not None and flags["image"] is None:
+        raise click.UsageError("--colour is about an --image")
+    drawn = flags["picture"] or flags["sample_picture"]
+    if drawn and (flags["batch"] is not None or flags["repeat"] > 1):
+        raise click.UsageError("--picture and --sample-picture are for one sample")
