@@ -58,8 +58,7 @@ def _bypass_weights(
     outputs = layer.out_channels.value if layer.out_channels else channels
     groups = geometry.groups if channels % geometry.groups == 0 else 1  # `_misfits` says so
     ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
-    weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
-    weight.flags.writeable = False
+    weight = np.broadcast_to(np.int8(1), (*ends, *geometry.kernel_size))  # many ones in the place of one
     return Weights(weight, None, bits=8)
 
 

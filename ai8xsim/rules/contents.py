@@ -37,7 +37,7 @@ def overwrites_input(subject: Subject) -> Iterator[Diagnostic]:
         if _is_protected(subject, layer) and _writes_where_it_reads(subject.program, layer):
             said[layer.index] = layer.span_of("out_offset", "output_processors", "op")
             yield _overlap(subject.program, layer)
-    spoiled = (d for d in _misread_contents(subject) if d.code == "overwrites-input")
+    spoiled = (d for d in subject.once(_misread_contents) if d.code == "overwrites-input")
     yield from (d for d in spoiled if d.span not in said.values())
 
 
@@ -145,17 +145,17 @@ def _several(layer: Layer, producers: Sequence[Layer]) -> Diagnostic | None:
 
 def overwritten_data(subject: Subject) -> Iterator[Diagnostic]:
     """Data that is lost before a later layer reads it."""
-    yield from (d for d in _misread_contents(subject) if d.code == "overwritten-data")
+    yield from (d for d in subject.once(_misread_contents) if d.code == "overwritten-data")
 
 
 def overwritten_output(subject: Subject) -> Iterator[Diagnostic]:
     """Outputs that are lost before they are unloaded."""
-    yield from (d for d in _misread_contents(subject) if d.code == "overwritten-output")
+    yield from (d for d in subject.once(_misread_contents) if d.code == "overwritten-output")
 
 
 def misplaced_input(subject: Subject) -> Iterator[Diagnostic]:
     """Data that lies elsewhere than it is read."""
-    yield from (d for d in _misread_contents(subject) if d.code == "misplaced-input")
+    yield from (d for d in subject.once(_misread_contents) if d.code == "misplaced-input")
 
 
 def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
@@ -167,7 +167,7 @@ def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
         return
     unknown = _unknown(subject, program)
     plan = accesses(program, unknown)
-    apart = {d.span for d in operands_apart(subject)}
+    apart = {d.span for d in subject.once(operands_apart)}
     ledger = Ledger(program, plan)
     misreads = ledger.inference()
     if program.buffers and not misreads:  # what a buffer holds must outlive the inference
