@@ -1,6 +1,6 @@
 """The table of rules: one row a code."""
 
-from ai8xsim.rules import advice, contents, features, limits, memories, processors, rings, streams
+from ai8xsim.rules import advice, contents, features, limits, memories, operands, processors, rings, streams
 from ai8xsim.rules.subject import Needs, Rule
 
 DESCRIPTION, CHECKPOINT, PROGRAM = Needs.DESCRIPTION, Needs.CHECKPOINT, Needs.PROGRAM
@@ -60,7 +60,7 @@ RULES = (
     Rule("ring-overlap", PROGRAM, rings.ring_overlap),
     Rule("ring-too-large", PROGRAM, rings.ring_too_large),
     Rule("overwrites-input", PROGRAM, contents.overwrites_input),
-    Rule("operands-apart", PROGRAM, contents.operands_apart),
+    Rule("operands-apart", PROGRAM, operands.operands_apart),
     Rule("misplaced-input", PROGRAM, contents.misplaced_input),
     Rule("overwritten-data", PROGRAM, contents.overwritten_data),
     Rule("overwritten-output", PROGRAM, contents.overwritten_output),
