@@ -46,6 +46,13 @@ ROWS = table(
     Code("misplaced-input", "A layer reads where its input does not lie.",
          "Addresses follow from processors, offset, gap and the number of channels, on both sides; nothing on the "
          "chip checks that they agree.", "Let offset, processors and gap of writer and reader agree."),
+    Code("sample-place", "The layer that is executed first reads something else than the sample.",
+         "The sample is loaded to the first layer's processors and offset, or comes to it by FIFO; there is no other "
+         "place for it.", "Let a layer that reads the sample be executed first."),
+    Code("not-kept", "Data is read again, or unloaded, that passed by and was not kept.",
+         "A FIFO hands each pixel to the first layer once. Between streaming layers, rows pass through a ring of "
+         "memory that holds a few of them.",
+         "Load the sample into memory instead of by FIFO; do not stream what is read once more."),
     Code("operands-apart", "The operands of an element-wise operation do not interleave in memory.",
          "Each fetch gathers one operand: of two operands, every second word belongs to the other one.",
          "Write each operand with `write_gap` (operands - 1) and 4 bytes behind the other; a pass-through layer can "

@@ -149,9 +149,6 @@ class Ledger:
 
     def _read(self, access: Access, reads: Addresses, operands: Sequence[Tags]) -> Iterator[Misread]:
         layer = access.layer
-        sources = {entry.source for entry in layer.inputs}
-        if Source.SAMPLE in sources and not lies_in_memory(self._program):
-            return
         own = first_writes(self._tags.size, access.writes) if access.has_hazard and access.writes else None
         steps = last_reads(reads[0], access.schedule)
         for number, meant in enumerate(operands):
@@ -189,12 +186,18 @@ class Ledger:
     def _unload(self, outputs: Mapping[int, Tags]) -> Iterator[Misread]:
         """What has become of the outputs when the network is done."""
         for access in self._plan:
-            if access.layer.is_output and access.writes is not None:
+            if not access.layer.is_output:
+                continue
+            meant = outputs[access.layer.index][0]
+            everything = np.ones(meant.shape, np.bool_)
+            if access.writes is not None:
                 data = access.writes.data
                 places = data[..., 0] if data.ndim == 4 else data
-                meant = outputs[access.layer.index][0]
-                everything = np.ones(places.shape, np.bool_)
                 yield from self._misreads(None, 0, Reading(places, meant, self._there(places), everything))
+            elif access.passes_on:
+                nowhere = np.full(meant.shape, NOWHERE)
+                nothing = np.full(meant.shape, UNWRITTEN, np.int64)
+                yield from self._misreads(None, 0, Reading(nowhere, meant, nothing, everything))
 
     def _misreads(self, layer: Layer | None, operand: int, reading: Reading) -> Iterator[Misread]:
         """One entry for each kind, each writer wanted and each writer found."""

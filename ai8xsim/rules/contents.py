@@ -12,7 +12,7 @@ from ai8xsim.machine.places import buffer_layout, input_layout, is_streamed, out
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
 from ai8xsim.rules.features import jumps
-from ai8xsim.rules.misreads import layer_at, misread_diagnostics, new_offset
+from ai8xsim.rules.misreads import foreign_inputs, layer_at, misread_diagnostics, new_offset
 from ai8xsim.rules.operands import operands_apart
 from ai8xsim.rules.subject import Subject
 
@@ -90,6 +90,32 @@ def misplaced_input(subject: Subject) -> Iterator[Diagnostic]:
     yield from (d for d in subject.once(_misread_contents) if d.code == "misplaced-input")
 
 
+def not_kept(subject: Subject) -> Iterator[Diagnostic]:
+    """Data that passed by in a FIFO or a ring and is wanted once more."""
+    yield from (d for d in subject.once(_misread_contents) if d.code == "not-kept")
+
+
+def sample_place(subject: Subject) -> Iterator[Diagnostic]:
+    """First layers that read something else than the sample."""
+    if subject.program is None:
+        return
+    others = foreign_inputs(subject.program)
+    if not others:
+        return
+    first, (what, *_) = subject.layers[0], others
+    reads_too = any(entry.source is Source.SAMPLE for entry in first.inputs)
+    how = "the FIFO feeds it with the sample" if subject.has_fifo else "the sample is loaded over it"
+    message = f"{first.title} is executed first and reads {what}; {how}"
+    why = "the vendor's loader brings the sample to the first layer's `processors` and `in_offset`"
+    readers = [e for e in subject.layers[1:] if any(entry.source is Source.SAMPLE for entry in e.inputs)]
+    mend = "let a layer that reads the sample be executed first"
+    if reads_too:
+        mend = "let a pass-through of the sample be executed first, and read its output here"
+    elif readers:
+        mend = f"let {readers[0].title}, which reads the sample, be executed first"
+    yield error("sample-place", message, first.span_of("in_sequences"), "", (why,), mend)
+
+
 def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
     """Bytes that are not what their reader takes them for: overwritten, or never there."""
     program = subject.program
@@ -135,6 +161,8 @@ def _is_said(program: Program, misread: Misread, apart: set[Span | None]) -> boo
         return misread.kind is Kind.OUTSIDE or layer is not None
     if misread.kind is Kind.OVERWRITTEN and misread.found == misread.wanted == SAMPLE:
         return True  # two CHW channels in one memory
+    if misread.found == SAMPLE and foreign_inputs(program):
+        return True  # the sample is loaded where the first layer reads something else
     keys = (
         ("eltwise", "op"),
         ("in_sequences", "eltwise", "op"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ai8xsim.diagnostics import Diagnostic, Severity, error
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
 from ai8xsim.machine.lives import free_offset
-from ai8xsim.machine.places import operand_count, output_layout
+from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
 
@@ -39,6 +39,8 @@ def _groups(misreads: Sequence[Misread]) -> list[list[Misread]]:
 def _contents(program: Program, group: Sequence[Misread]) -> Diagnostic | None:
     first = group[0]
     reader, culprit = layer_at(program, first.reader), layer_at(program, first.found)
+    if _passed_by(program, first.wanted):
+        return _not_kept(program, reader, first.wanted)
     if first.kind is not Kind.OVERWRITTEN:
         return _misplaced(program, reader, group) if reader else _not_unloaded(program, group)
     if culprit is None:
@@ -57,6 +59,47 @@ def _contents(program: Program, group: Sequence[Misread]) -> Diagnostic | None:
         return error("overwrites-input", message, span, "", (*notes, why), mend)
     message = f"{culprit.title} writes over {what}, which {reader.title} reads later"
     return error("overwritten-data", message, span, "", notes, mend)
+
+
+def _passed_by(program: Program, writer: int) -> bool:
+    """Whether what is wanted came by FIFO or went through a ring."""
+    layer = layer_at(program, writer)
+    return streams_on(program, layer) if layer else writer == SAMPLE and comes_by_fifo(program)
+
+
+def _not_kept(program: Program, reader: Layer | None, writer: int) -> Diagnostic:
+    """Data that was handed from layer to layer and is wanted once more."""
+    source = layer_at(program, writer)
+    what, mend = (
+        _name(program, writer),
+        f"leave out `{_fifo_flag(program)}`: the sample is then loaded into memory",
+    )
+    why = "a FIFO hands each pixel to the first layer, once"
+    how = "arrived by FIFO and is not kept in memory"
+    if source is not None:
+        through = streaming_reader(program, source)
+        title = through.title if through else ""
+        how = f"streams on to {title} and is not kept in memory"
+        mend = f"remove `streaming` from {title} and the layers behind it"
+        why = "rows pass through a ring of memory that is used again and again"
+    if reader is None:
+        span = source.span_of("output", "op") if source else None
+        return error("not-kept", f"{what}, an output of the network, {how}", span, "", (why,), mend)
+    message = f"{reader.title} reads {what}, which {how}"
+    return error("not-kept", message, reader.span_of("in_sequences", "op"), "", (why,), mend)
+
+
+def _fifo_flag(program: Program) -> str:
+    """The flag by which the sample was said to arrive by FIFO."""
+    options = program.options
+    flags = {"--fast-fifo-quad": options.fast_fifo_quad, "--fast-fifo": options.fast_fifo}
+    return next((flag for flag, is_given in flags.items() if is_given), "--fifo")
+
+
+def foreign_inputs(program: Program) -> tuple[str, ...]:
+    """What the first layer reads besides the sample, which is loaded where the first layer reads."""
+    buffers = (entry for entry in program.layers[0].inputs if entry.source is Source.BUFFER)
+    return tuple(_name(program, BUFFER - entry.index) for entry in buffers)
 
 
 def _not_unloaded(program: Program, group: Sequence[Misread]) -> Diagnostic:
@@ -78,6 +121,10 @@ def _loaded_over(program: Program, reader: Layer | None, group: Sequence[Misread
     count = f"{sum(m.count for m in group)} values; the first: {_value(first)}"
     span = reader.span_of("in_offset", "processors") if reader else None
     mend = "let the first layer's `in_offset`, where the sample is loaded, lie elsewhere"
+    if foreign_inputs(program):
+        mend = (
+            "let a layer that reads the sample be executed first: the sample is loaded where that one reads"
+        )
     return error("overwritten-data", message, span, "", (count,), mend)
 
 

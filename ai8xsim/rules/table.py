@@ -62,6 +62,8 @@ RULES = (
     Rule("overwrites-input", PROGRAM, contents.overwrites_input),
     Rule("operands-apart", PROGRAM, operands.operands_apart),
     Rule("misplaced-input", PROGRAM, contents.misplaced_input),
+    Rule("sample-place", PROGRAM, contents.sample_place),
+    Rule("not-kept", PROGRAM, contents.not_kept),
     Rule("overwritten-data", PROGRAM, contents.overwritten_data),
     Rule("overwritten-output", PROGRAM, contents.overwritten_output),
     Rule("concatenation-alignment", PROGRAM, advice.concatenation_alignment),
