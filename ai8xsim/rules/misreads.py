@@ -70,10 +70,9 @@ def _passed_by(program: Program, writer: int) -> bool:
 def _not_kept(program: Program, reader: Layer | None, writer: int) -> Diagnostic:
     """Data that was handed from layer to layer and is wanted once more."""
     source = layer_at(program, writer)
-    what, mend = (
-        _name(program, writer),
-        f"leave out `{_fifo_flag(program)}`: the sample is then loaded into memory",
-    )
+    what, streams = _name(program, writer), program.layers[0].placement.streaming
+    flags = f"`{_fifo_flag(program)}`" + (" and `streaming`" if streams else "")
+    mend = f"leave out {flags}: the sample is then loaded into memory"
     why = "a FIFO hands each pixel to the first layer, once"
     how = "arrived by FIFO and is not kept in memory"
     if source is not None:

@@ -45,6 +45,11 @@ def test_a_sample_that_came_by_fifo_cannot() -> None:
     assert not trace[1].output.any()
 
 
+def test_streaming_needs_the_fifo_so_both_must_go() -> None:
+    ((_, _, help_),) = errors(TWICE.replace("op: conv2d, out", "op: conv2d, streaming: true, out", 1), FIFO)
+    assert help_ == "leave out `--fifo` and `streaming`: the sample is then loaded into memory"
+
+
 STREAM = """
 - {processors: 0xf, op: conv2d, streaming: true, out_offset: 0x1000}
 - {processors: 0xf, op: conv2d, streaming: true, out_offset: 0x2000}
