@@ -67,6 +67,9 @@ ROWS = table(
     Code("compute-memory", "A layer's rows do not fit into the processors' own memory.",
          "Rows that a kernel needs wait in the processor's TRAM: 3072 words (MAX78002: 12288).",
          "Use narrower data or fewer channels.", "`spec/REGISTERS.md` 1 and 3"),
+    Code("ring-apart", "A streaming layer's ring is not where the layer before writes.",
+         "The layer before fills the ring: both must name the same offset, processors and gap, and nothing else can be "
+         "read.", "Write the key of the message."),
     Code("ring-overlap", "Streaming layers write over each other's rings.",
          "The input of a streaming layer passes through a ring of memory that begins at its `in_offset`.",
          "Part the rings; the message shows their places."),

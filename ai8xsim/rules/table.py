@@ -57,6 +57,7 @@ RULES = (
     Rule("bias-memory", PROGRAM, memories.bias_memory),
     Rule("compute-memory", PROGRAM, memories.compute_memory),
     Rule("read-ahead-memory", PROGRAM, memories.read_ahead_memory),
+    Rule("ring-apart", PROGRAM, rings.ring_apart),
     Rule("ring-overlap", PROGRAM, rings.ring_overlap),
     Rule("ring-too-large", PROGRAM, rings.ring_too_large),
     Rule("overwrites-input", PROGRAM, contents.overwrites_input),

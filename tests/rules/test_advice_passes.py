@@ -1,0 +1,73 @@
+"""What the help of a diagnostic advises must itself pass."""
+
+import re
+
+import numpy as np
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai8xsim import MAX78000, Diagnostic, Findings, Options, Severity, check
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.network import parse_network
+
+from ..simulator.small_programs import stored_layer
+
+Entry = dict[str, object]
+ASSIGNMENT = re.compile(r"`(\w+): (0x[0-9a-f]+|\d+)`")
+PLACE = re.compile(r" in layer (\d+)")
+
+
+def checked(layers: list[Entry], options: Options = Options()) -> Findings:  # noqa: B008  (frozen)
+    """4x8x8 samples, and kernels of 4x4x3x3 for all convolutions."""
+    text = yaml.safe_dump({"arch": "net", "dataset": "none", "layers": layers})
+    reading = parse_network(text)
+    assert reading.network is not None
+    stored = tuple(
+        stored_layer(f"layer{n}", np.ones((4, 4, 3, 3), np.int64))
+        for n, layer in enumerate(entry for entry in layers if entry["op"] == "conv2d")
+    )
+    return check(reading.network, MAX78000, Checkpoint("x", None, None, stored), np.zeros((4, 8, 8)), options)
+
+
+def errors(found: Findings) -> list[Diagnostic]:
+    return [d for d in found if d.severity is Severity.ERROR]
+
+
+def applied(layers: list[Entry], diagnostic: Diagnostic) -> list[Entry]:
+    """The layers after doing what the help says: "write `key: value` in layer N" (here, where no layer is named)."""
+    own = re.match(r"layer (\d+)", diagnostic.message)
+    assert own is not None, diagnostic.message
+    changed = [dict(entry) for entry in layers]
+    for found in ASSIGNMENT.finditer(diagnostic.help):
+        place = PLACE.match(diagnostic.help, found.end())
+        number = int(place[1]) if place else int(own[1])
+        changed[number][found[1]] = int(found[2], 0)
+    assert changed != layers, diagnostic.help
+    return changed
+
+
+OFFSETS = st.one_of(st.integers(0, 0x200).map(lambda n: 4 * n), st.sampled_from([0x1000, 0x7F00, 0x7FFC]))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Entry]:
+    layers: list[Entry] = []
+    for _ in range(draw(st.integers(2, 4))):
+        layers.append({"processors": 0xF, "op": "conv2d", "streaming": True, "out_offset": draw(OFFSETS)})
+        if draw(st.booleans()):
+            layers[-1]["in_offset"] = draw(OFFSETS)
+    layers.append({"processors": 0xF, "op": "conv2d", "out_offset": 0x6000})
+    return layers
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_advice_for_rings_leads_to_a_sound_network(layers: list[Entry]) -> None:
+    """Each piece of advice mends what it stands for; after a few of them nothing is left."""
+    for _ in range(20):
+        faults = [d for d in errors(checked(layers, Options(fifo=True))) if d.code.startswith("ring")]
+        if not faults:
+            return
+        layers = applied(layers, faults[0])
+    raise AssertionError("the advice leads in circles")
