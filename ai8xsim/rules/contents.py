@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from ai8xsim.device import MEMORIES
+from ai8xsim.device import MEMORIES, WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.ledger import SAMPLE, Kind, Ledger, Misread
@@ -22,10 +22,11 @@ def overwrites_input(subject: Subject) -> Iterator[Diagnostic]:
     if subject.program is None or _leaves_its_path(subject):
         return
     said: dict[int, Span] = {}
+    unknown = _unknown(subject, subject.program)
     for layer in subject.layers if not subject.options.overlap_data else ():
         if is_streamed(subject.program, layer) or streams_on(subject.program, layer) or layer.buffer_update:
             continue
-        if _rests_on(layer, said):
+        if layer.index in unknown or _rests_on(layer, said):
             continue
         if _is_protected(subject, layer) and _writes_where_it_reads(subject.program, layer):
             said[layer.index] = layer.span_of("out_offset", "output_processors", "op")
@@ -153,6 +154,15 @@ def _leaves_its_path(subject: Subject) -> bool:
     return not subject.device.supports_link_layers and any(jumps(subject, layer) for layer in given)
 
 
+def _is_unaligned(reader: Layer, writer: Layer | None, misread: Misread) -> bool:
+    """Whether reader and writer miss each other by no more than the end of an offset that is lost."""
+    if misread.place is None or misread.home is None:
+        return False
+    offsets = [reader.placement.in_offset, *([writer.placement.out_offset] if writer else [])]
+    distance = abs(misread.place.offset - misread.home.offset)
+    return any(offset % WORD_BYTES for offset in offsets) and distance <= WORD_BYTES
+
+
 def _is_said(program: Program, misread: Misread, apart: set[Span | None]) -> bool:
     """Whether another rule has named the cause."""
     layer, writer = layer_at(program, misread.reader), layer_at(program, misread.wanted)
@@ -161,6 +171,8 @@ def _is_said(program: Program, misread: Misread, apart: set[Span | None]) -> boo
         return misread.kind is Kind.OUTSIDE or layer is not None
     if misread.kind is Kind.OVERWRITTEN and misread.found == misread.wanted == SAMPLE:
         return True  # two CHW channels in one memory
+    if _is_unaligned(layer, writer, misread):
+        return True
     if misread.found == SAMPLE and foreign_inputs(program):
         return True  # the sample is loaded where the first layer reads something else
     keys = (
