@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai8xsim import MAX78000, Diagnostic, Findings, Options, Severity, check
+from ai8xsim import MAX78000, MAX78002, Diagnostic, Findings, Options, Severity, check
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.network import parse_network
 
@@ -71,3 +71,53 @@ def test_advice_for_rings_leads_to_a_sound_network(layers: list[Entry]) -> None:
             return
         layers = applied(layers, faults[0])
     raise AssertionError("the advice leads in circles")
+
+
+def test_advice_for_a_buffer_s_address_is_its_address() -> None:
+    """Shift, insert, read: without a single address, and then with what the help says."""
+    layers = """
+    - {processors: 0x000f, op: conv2d, out_offset: 0x1000}
+    - {processors: 0x000f, output_processors: 0x000f, op: none, in_sequences: past, buffer_shift: 1, out_offset: 0x4000}
+    - {processors: 0x000f, output_processors: 0x000f, op: linear, flatten: true, in_sequences: 0, in_offset: 0x1000,
+       buffer_insert: 1}
+    - {processors: 0x000f, op: conv1d, kernel_size: 1, pad: 0, in_sequences: past, out_offset: 0x2000}
+    """
+    entries = yaml.safe_load(layers)
+    buffer = {"name": "past", "processors": 0xF, "channels": 4, "dim": 5, "offset": 0x4000}
+    text = {"arch": "net", "dataset": "none", "layers": entries, "data_buffer": [buffer]}
+    shapes = ((4, 4, 3, 3), (4, 256), (4, 4, 1))
+    stored = tuple(stored_layer(f"layer{n}", np.ones(shape, np.int64)) for n, shape in enumerate(shapes))
+
+    def found() -> list[Diagnostic]:
+        network = parse_network(yaml.safe_dump(text)).network
+        assert network is not None
+        return errors(check(network, MAX78002, Checkpoint("x", None, None, stored), np.zeros((4, 8, 8))))
+
+    faults = [d for d in found() if d.code == "buffer-address"]
+    assert [re.sub(r".*(`.*`).*", r"\1", d.help) for d in faults] == [
+        "`in_offset: 0x4004`", "`in_dim: 4`", "`out_offset: 0x4010`", "`in_offset: 0x4000`", "`in_dim: 5`",
+    ]  # fmt: skip
+    for fault in faults:
+        entries = applied(entries, fault)
+    text["layers"] = entries
+    assert found() == []
+
+
+def test_the_width_that_is_advised_has_room() -> None:
+    """The first layer leaves 256 words of 768: the second takes 512 with 8 bits, 256 with 4."""
+    layers = [
+        {"processors": 0xFFFFFFFFFFFFFFFF, "op": "conv2d", "out_offset": offset} for offset in (0x1000, 0)
+    ]
+    shapes = ((512, 64, 3, 3), (64, 512, 3, 3))
+
+    def fault(**second: int) -> list[Diagnostic]:
+        text = {"arch": "net", "dataset": "none", "layers": [layers[0], layers[1] | second]}
+        network = parse_network(yaml.safe_dump(text)).network
+        assert network is not None
+        stored = tuple(stored_layer(f"layer{n}", np.ones(shape, np.int64)) for n, shape in enumerate(shapes))
+        found = check(network, MAX78000, Checkpoint("x", None, None, stored), np.zeros((64, 4, 4)))
+        return [d for d in found if d.code == "weight-memory"]
+
+    (diagnostic,) = fault()
+    assert diagnostic.help == "quantize it again, to `quantization: 4`: then all weights have room"
+    assert fault(quantization=4) == []
