@@ -22,11 +22,10 @@ def overwrites_input(subject: Subject) -> Iterator[Diagnostic]:
     if subject.program is None or _leaves_its_path(subject):
         return
     said: dict[int, Span] = {}
-    unknown = _unknown(subject, subject.program)
     for layer in subject.layers if not subject.options.overlap_data else ():
         if is_streamed(subject.program, layer) or streams_on(subject.program, layer) or layer.buffer_update:
             continue
-        if layer.index in unknown or _rests_on(layer, said):
+        if _lacks_gap(subject, layer) or _rests_on(layer, said):
             continue
         if _is_protected(subject, layer) and _writes_where_it_reads(subject.program, layer):
             said[layer.index] = layer.span_of("out_offset", "output_processors", "op")
@@ -142,10 +141,15 @@ def _unknown(subject: Subject, program: Program) -> frozenset[int]:
         for layer in program.layers
         if not (input_layout(layer).is_complete and output_layout(layer).is_complete)
         or (input_layout(layer).is_chw and layer is not program.layers[0])
-        or (layer.placement.read_gap and not subject.device.supports_read_gap)
+        or _lacks_gap(subject, layer)
         or any(e.source is Source.BUFFER and e.index in homeless for e in layer.inputs)
     }
     return subject.doubtful | incomplete
+
+
+def _lacks_gap(subject: Subject, layer: Layer) -> bool:
+    """Whether the layer reads with a gap that the device does not have: where it then reads is not known."""
+    return layer.placement.read_gap > 0 and not subject.device.supports_read_gap
 
 
 def _leaves_its_path(subject: Subject) -> bool:

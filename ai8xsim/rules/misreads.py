@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ai8xsim.diagnostics import Diagnostic, Severity, error
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
-from ai8xsim.machine.lives import free_offset
+from ai8xsim.machine.moves import free_place
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
@@ -232,8 +232,12 @@ def _place(place: Place | None) -> str:
 
 
 def new_offset(program: Program, layer: Layer) -> str:
-    """Where to let the layer write instead."""
-    offset = free_offset(program, layer) if output_layout(layer).is_complete else None
-    if offset is None:
-        return "no offset is free: use other output processors, or fold the data"
-    return f"write `out_offset: {offset:#06x}`, and let whoever reads it begin there"
+    """Where to let the layer write instead, and what else to write then."""
+    statements = free_place(program, layer) if output_layout(layer).is_complete else ()
+    if not statements:
+        return "no other offset was found: use other output processors, fewer channels, or pool more"
+    keys = (
+        f"`{s.key}: {s.value:#06x}`" + ("" if s.layer.index == layer.index else f" in layer {s.layer.index}")
+        for s in statements
+    )
+    return f"write {', '.join(keys)}"
