@@ -44,10 +44,11 @@ def accesses(program: Program, unknown: frozenset[int] = frozenset()) -> tuple[A
 
     unknown: layers of which that cannot be said. What they hand on is not looked for in memory.
     """
-    return tuple(_access(program, layer, unknown) for layer in program.layers)
+    return tuple(access_of(program, layer, unknown) for layer in program.layers)
 
 
-def _access(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
+def access_of(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
+    """What one layer touches."""
     producers = {entry.index for entry in layer.inputs if entry.source is Source.LAYER}
     if layer.index in unknown:
         return Access(layer, schedule(layer), None, None, has_hazard=False)

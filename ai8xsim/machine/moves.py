@@ -1,11 +1,11 @@
 """Where to let a layer write instead, so that its data lies in nobody's way and its readers still find it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ai8xsim.layout import DataLayout
-from ai8xsim.machine.access import accesses
-from ai8xsim.machine.ledger import Ledger, Misread
+from ai8xsim.machine.access import Access, access_of, accesses
+from ai8xsim.machine.ledger import Ledger
 from ai8xsim.machine.lives import Live, lives
 from ai8xsim.machine.places import buffer_layout, input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.program import Layer, Program
@@ -39,14 +39,14 @@ def free_place(program: Program, layer: Layer) -> tuple[Statement, ...]:
     family = _family(program, layer)
     if family is None:
         return ()
-    tries = 0
-    before = _keys(program, family)
+    tries, plan = 0, accesses(program, _unknown(program))
+    before = _keys(program, plan, family)
     for distance in _distances(program, family):
         moved = _moved(program, family, distance)
         if moved is None or not _is_free(moved, family):
             continue
         tries += 1
-        after = _keys(moved, family)
+        after = _keys(moved, _replanned(moved, plan), family)
         if after <= {key for key in before if key[2] not in family.writers}:
             return tuple(_statements(program, moved, layer))
         if tries == TRIES:
@@ -98,7 +98,7 @@ def _moved(program: Program, family: Family, distance: int) -> Program | None:
             place = replace(place, out_offset=place.out_offset + distance)
         if layer.index in family.readers:
             place = replace(place, in_offset=place.in_offset + distance)
-        layers.append(replace(layer, placement=place))
+        layers.append(layer if place is layer.placement else replace(layer, placement=place))
         for layout in (input_layout(layers[-1]), output_layout(layers[-1])):
             is_within = layout.offset >= 0 and _end(layout) <= program.device.data_memory_bytes
             if place is not layer.placement and not is_within:
@@ -128,22 +128,30 @@ def _meets_own_input(program: Program, family: Family, ours: list[Live]) -> bool
     return False
 
 
-def _keys(program: Program, family: Family) -> set[tuple[int | None, int, int]]:
+def _keys(program: Program, plan: Sequence[Access], family: Family) -> set[tuple[int | None, int, int]]:
     """Reader, writer wanted and writer found, of what is misread of the family's data or because of it."""
-    misreads = _misreads(program)
-    concerned = [m for m in misreads if {m.wanted, m.found} & family.writers]
-    return {(m.reader, m.wanted, m.found) for m in concerned}
+    misreads = Ledger(program, plan, family.writers).inference()
+    return {(m.reader, m.wanted, m.found) for m in misreads}
 
 
-def _misreads(program: Program) -> tuple[Misread, ...]:
+def _unknown(program: Program) -> frozenset[int]:
+    """Layers whose addresses are not known, because their processors do not fit their channels."""
     homeless = {n for n, buffer in enumerate(program.buffers) if not buffer_layout(buffer).is_complete}
-    unknown = {
+    return frozenset(
         layer.index
         for layer in program.layers
         if not (input_layout(layer).is_complete and output_layout(layer).is_complete)
         or any(entry.source is Source.BUFFER and entry.index in homeless for entry in layer.inputs)
-    }
-    return Ledger(program, accesses(program, frozenset(unknown))).inference()
+    )
+
+
+def _replanned(program: Program, plan: Sequence[Access]) -> tuple[Access, ...]:
+    """The plan with what has changed since: most layers touch what they touched before."""
+    unknown = _unknown(program)
+    return tuple(
+        old if old.layer is layer else access_of(program, layer, unknown)
+        for old, layer in zip(plan, program.layers, strict=True)
+    )
 
 
 def _statements(program: Program, moved: Program, first: Layer) -> Iterator[Statement]:

@@ -104,6 +104,8 @@ def streaming_reader(program: Program, layer: Layer) -> Layer | None:
 
     UNVERIFIED: which rows a ring still holds behind the end of a frame; we say that it keeps none.
     """
+    if not layer.placement.streaming:
+        return None
     readers = (reader for reader in program.layers if _reads(reader, layer))
     return next((reader for reader in readers if is_streamed(program, reader)), None)
 
