@@ -143,7 +143,7 @@ class Verdict:
 def _misreads(program: "Program", trace: "Trace") -> tuple[Diagnostic, ...]:
     """What the memory level found, each finding once."""
     from ai8xsim.machine.machine import MachineTrace
-    from ai8xsim.rules.contents import misread_diagnostics
+    from ai8xsim.rules.misreads import misread_diagnostics
 
     if not isinstance(trace, MachineTrace):
         return ()

@@ -46,6 +46,13 @@ ROWS = table(
     Code("misplaced-input", "A layer reads where its input does not lie.",
          "Addresses follow from processors, offset, gap and the number of channels, on both sides; nothing on the "
          "chip checks that they agree.", "Let offset, processors and gap of writer and reader agree."),
+    Code("sample-place", "The layer that is executed first reads something else than the sample.",
+         "The sample is loaded to the first layer's processors and offset, or comes to it by FIFO; there is no other "
+         "place for it.", "Let a layer that reads the sample be executed first."),
+    Code("not-kept", "Data is read again, or unloaded, that passed by and was not kept.",
+         "A FIFO hands each pixel to the first layer once. Between streaming layers, rows pass through a ring of "
+         "memory that holds a few of them.",
+         "Load the sample into memory instead of by FIFO; do not stream what is read once more."),
     Code("operands-apart", "The operands of an element-wise operation do not interleave in memory.",
          "Each fetch gathers one operand: of two operands, every second word belongs to the other one.",
          "Write each operand with `write_gap` (operands - 1) and 4 bytes behind the other; a pass-through layer can "
@@ -60,6 +67,9 @@ ROWS = table(
     Code("compute-memory", "A layer's rows do not fit into the processors' own memory.",
          "Rows that a kernel needs wait in the processor's TRAM: 3072 words (MAX78002: 12288).",
          "Use narrower data or fewer channels.", "`spec/REGISTERS.md` 1 and 3"),
+    Code("ring-apart", "A streaming layer's ring is not where the layer before writes.",
+         "The layer before fills the ring: both must name the same offset, processors and gap, and nothing else can be "
+         "read.", "Write the key of the message."),
     Code("ring-overlap", "Streaming layers write over each other's rings.",
          "The input of a streaming layer passes through a ring of memory that begins at its `in_offset`.",
          "Part the rings; the message shows their places."),

@@ -9,6 +9,7 @@ from ai8xsim.device import MEMORIES
 from ai8xsim.layout import Addresses
 from ai8xsim.machine.places import (
     Written,
+    comes_by_fifo,
     is_streamed,
     lies_in_memory,
     operand_addresses,
@@ -25,13 +26,17 @@ Steps = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Access:
-    """What a layer reads, (operands, rows, columns, channels), and writes; None where the data streams."""
+    """What a layer reads, (operands, rows, columns, channels), and writes; None where the data streams.
+
+    passes_on: its output goes through a ring and is nowhere in memory.
+    """
 
     layer: Layer
     schedule: Schedule
     reads: Addresses | None
     writes: Written | None
     has_hazard: bool  # whether it writes over something before it has read it
+    passes_on: bool = False
 
 
 def accesses(program: Program, unknown: frozenset[int] = frozenset()) -> tuple[Access, ...]:
@@ -39,22 +44,25 @@ def accesses(program: Program, unknown: frozenset[int] = frozenset()) -> tuple[A
 
     unknown: layers of which that cannot be said. What they hand on is not looked for in memory.
     """
-    return tuple(_access(program, layer, unknown) for layer in program.layers)
+    return tuple(access_of(program, layer, unknown) for layer in program.layers)
 
 
-def _access(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
+def access_of(program: Program, layer: Layer, unknown: frozenset[int]) -> Access:
+    """What one layer touches."""
     producers = {entry.index for entry in layer.inputs if entry.source is Source.LAYER}
     if layer.index in unknown:
         return Access(layer, schedule(layer), None, None, has_hazard=False)
     memory_bytes = program.device.data_memory_bytes
     reads_sample = any(entry.source is Source.SAMPLE for entry in layer.inputs)
-    by_fifo = reads_sample and not lies_in_memory(program)
+    is_first = layer.index == program.order[0]  # a FIFO hands each pixel on once, to the first layer
+    by_fifo = reads_sample and not lies_in_memory(program) and (is_first or not comes_by_fifo(program))
     by_hand = is_streamed(program, layer) or by_fifo or bool(producers & unknown)
     reads = None if by_hand else operand_addresses(layer, memory_bytes)
-    writes = None if streams_on(program, layer) else written(layer, memory_bytes)
+    passes_on = streams_on(program, layer)
+    writes = None if passes_on else written(layer, memory_bytes)
     steps = schedule(layer)
     hazard = reads is not None and writes is not None and _overlaps(program, reads, writes, steps)
-    return Access(layer, steps, reads, writes, hazard)
+    return Access(layer, steps, reads, writes, hazard, passes_on)
 
 
 def _overlaps(program: Program, reads: Addresses, writes: Written, steps: Schedule) -> bool:

@@ -68,8 +68,7 @@ class DataMemory:
     def _operands(self, access: Access, sample: Data, streamed: Mapping[int, Output]) -> list[Data]:
         """The layer's operands: from memory, or what a FIFO or a streaming layer hands on."""
         sources = access.layer.inputs
-        is_handed_on = not lies_in_memory(self._program) and any(s.source is Source.SAMPLE for s in sources)
-        if access.reads is not None and not is_handed_on:
+        if access.reads is not None:
             return [self._load(places)[None] for places in access.reads]
         inputs = [sample if s.source is Source.SAMPLE else streamed[s.index].data for s in sources]
         return operand_blocks(access.layer, inputs)
@@ -109,8 +108,10 @@ class DataMemory:
 
     def _unloaded(self, index: int, output: Output) -> Output:
         access = next(access for access in self._plan if access.layer.index == index)
-        if not access.layer.is_output or access.writes is None:
+        if not access.layer.is_output or not (access.writes or access.passes_on):
             return output
+        if access.writes is None:  # nothing of it is left
+            return Output(np.zeros_like(output.data), output.saturated)
         values = self._load(access.writes.data)
         if values.ndim == 4:
             values = np.ascontiguousarray(values).view("<i4")[..., 0]

@@ -81,10 +81,11 @@ class Ledger:
     """The tags of all bytes, as they change from layer to layer and from inference to inference.
 
     A tag says in which inference a byte was written, by whom, and which value (channel, row, column) it is.
+    only: tell of what these writers wrote, or should have written; everything else is done all the same.
     """
 
-    def __init__(self, program: Program, plan: Sequence[Access]) -> None:
-        self._program, self._plan = program, plan
+    def __init__(self, program: Program, plan: Sequence[Access], only: frozenset[int] | None = None) -> None:
+        self._program, self._plan, self._only = program, plan, only
         self._memory_bytes = program.device.data_memory_bytes
         self._tags: Tags = np.full(MEMORIES * self._memory_bytes, UNWRITTEN, np.int64)
         self._inference = 0
@@ -149,9 +150,6 @@ class Ledger:
 
     def _read(self, access: Access, reads: Addresses, operands: Sequence[Tags]) -> Iterator[Misread]:
         layer = access.layer
-        sources = {entry.source for entry in layer.inputs}
-        if Source.SAMPLE in sources and not lies_in_memory(self._program):
-            return
         own = first_writes(self._tags.size, access.writes) if access.has_hazard and access.writes else None
         steps = last_reads(reads[0], access.schedule)
         for number, meant in enumerate(operands):
@@ -189,16 +187,24 @@ class Ledger:
     def _unload(self, outputs: Mapping[int, Tags]) -> Iterator[Misread]:
         """What has become of the outputs when the network is done."""
         for access in self._plan:
-            if access.layer.is_output and access.writes is not None:
+            if not access.layer.is_output:
+                continue
+            meant = outputs[access.layer.index][0]
+            everything = np.ones(meant.shape, np.bool_)
+            if access.writes is not None:
                 data = access.writes.data
                 places = data[..., 0] if data.ndim == 4 else data
-                meant = outputs[access.layer.index][0]
-                everything = np.ones(places.shape, np.bool_)
                 yield from self._misreads(None, 0, Reading(places, meant, self._there(places), everything))
+            elif access.passes_on:
+                nowhere = np.full(meant.shape, NOWHERE)
+                nothing = np.full(meant.shape, UNWRITTEN, np.int64)
+                yield from self._misreads(None, 0, Reading(nowhere, meant, nothing, everything))
 
     def _misreads(self, layer: Layer | None, operand: int, reading: Reading) -> Iterator[Misread]:
         """One entry for each kind, each writer wanted and each writer found."""
         is_wrong = (reading.actual != reading.meant) & reading.is_read
+        if self._only is not None and is_wrong.any():
+            is_wrong &= self._is_theirs(reading.meant) | self._is_theirs(reading.actual)
         if not is_wrong.any():
             return
         places, meant, actual = (values[is_wrong] for values in reading[:3])
@@ -224,6 +230,9 @@ class Ledger:
                 processor=_processor(layer, channel),
                 value=(channel, row, column),
             )
+
+    def _is_theirs(self, tags: Tags) -> Mask:
+        return np.isin(_writer(tags), sorted(self._only or ()))
 
     def _homes_of(self, wanted: Tags, meant: Tags) -> Addresses:
         homes = np.full(len(wanted), NOWHERE)

@@ -1,19 +1,18 @@
 """From when to when which part of the data memories is needed."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ai8xsim.layout import DataLayout
 from ai8xsim.machine.ledger import BUFFER, SAMPLE
 from ai8xsim.machine.places import (
     buffer_layout,
     comes_by_fifo,
-    input_layout,
     output_layout,
     sample_layout,
     streams_on,
 )
-from ai8xsim.program import Layer, Program
+from ai8xsim.program import Program
 from ai8xsim.program.operations import Source
 
 
@@ -71,22 +70,3 @@ def _last_reader(program: Program, source: Source, index: int) -> int:
         if any(entry.source is source and entry.index == index for entry in layer.inputs)
     ]
     return max(readers, default=-1)
-
-
-def free_offset(program: Program, layer: Layer) -> int | None:
-    """An offset where the layer's output would lie in nobody's way, the lowest one; None if there is none."""
-    place = program.order.index(layer.index)
-    output = output_layout(layer)
-    alive = [live for live in lives(program) if live.writer != layer.index and live.born < place <= live.dies]
-    own = Live(layer.index, output, place, place)
-    later = [live for live in lives(program) if live.writer == layer.index]
-    dies = later[0].dies if later else place
-    alive += [live for live in lives(program) if place < live.born <= dies]
-    alive.append(Live(layer.index, input_layout(layer), place - 1, place))
-    candidates = sorted({0, *(-(-live.end // 4) * 4 for live in alive)})
-    for offset in candidates:
-        moved = replace(own.layout, offset=offset)
-        is_free = not any(live.meets(moved) for live in alive)
-        if is_free and offset + moved.size_bytes <= program.device.data_memory_bytes:
-            return offset
-    return None

@@ -35,7 +35,8 @@ class Machine:
     gap and data format. A description that addresses the wrong bytes computes what the chip would compute from
     them, and the trace says which bytes those are.
 
-    Raises ResolveError where a layer has not as many processors as its channels need.
+    Raises ResolveError where a layer has not as many processors as its channels need, and where a pass-through
+    leaves its quadrants.
     UNVERIFIED: streaming layers hand their rows on without a fault; their rings are `check`'s affair.
 
     >>> import ai8xsim, numpy as np

@@ -96,8 +96,18 @@ def is_streamed(program: Program, layer: Layer) -> bool:
 
 def streams_on(program: Program, layer: Layer) -> bool:
     """Whether the layer's output goes through the ring of a streaming layer and is never stored as a whole."""
-    readers = [reader for reader in program.layers if _reads(reader, layer)]
-    return bool(readers) and not layer.is_output and all(is_streamed(program, reader) for reader in readers)
+    return streaming_reader(program, layer) is not None
+
+
+def streaming_reader(program: Program, layer: Layer) -> Layer | None:
+    """The layer through whose ring the output goes, None where it lies in memory as a whole.
+
+    UNVERIFIED: which rows a ring still holds behind the end of a frame; we say that it keeps none.
+    """
+    if not layer.placement.streaming:
+        return None
+    readers = (reader for reader in program.layers if _reads(reader, layer))
+    return next((reader for reader in readers if is_streamed(program, reader)), None)
 
 
 def _reads(reader: Layer, layer: Layer) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from ai8xsim.device import PROCESSORS_PER_QUADRANT, QUADRANTS
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import DataLayout, enabled, suggested_processors
 from ai8xsim.machine.places import buffer_layout, input_layout, output_layout
@@ -9,13 +10,14 @@ from ai8xsim.program import Layer, Program
 
 
 def processor_faults(program: Program) -> Iterator[Diagnostic]:
-    """Layers and buffers with more or fewer processors than their channels need.
+    """Layers and buffers with more or fewer processors than their channels need, or with others than can be.
 
     Source: vendor document, key `processors`; `spec/ARITHMETIC.md`, "Channels, passes and processors".
     """
     for layer in program.layers:
         yield from input_processor_faults(layer)
         yield from output_processor_faults(program, layer)
+        yield from pass_through_faults(layer)
     yield from buffer_processor_faults(program)
 
 
@@ -54,6 +56,47 @@ def output_processor_faults(program: Program, layer: Layer) -> Iterator[Diagnost
         notes = (*notes, f"without `output_processors` they are the `processors` of {following.title}")
     message = f"{layer.title} makes {_channels(layout)} and writes to {_enabled(layout)}"
     yield error("output-processor-count", message, span, _label(layout), notes, _remedy(key, layout))
+
+
+def pass_through_faults(layer: Layer) -> Iterator[Diagnostic]:
+    """Whether a pass-through leaves its data in the quadrants that it comes from: each writes what it reads.
+
+    UNVERIFIED: what a quadrant does that reads and has nowhere to write; no values are computed for that.
+    """
+    is_known = input_layout(layer).is_complete and output_layout(layer).is_complete
+    if layer.convolution or layer.flatten or not is_known:
+        return
+    read, write = layer.placement.processors, layer.placement.output_processors
+    if all(_is_packed(_part(read, q), _part(write, q)) for q in range(QUADRANTS)):
+        return
+    message = f"{layer.title} passes data from {read:#018x} to {write:#018x}"
+    why = "each quadrant of 16 processors writes what its own processors read, without gaps"
+    mend = f"write `output_processors: 0x{_packed(read):016x}`"
+    span = layer.span_of("output_processors", "processors")
+    yield error("pass-through-processors", message, span, notes=(why,), help=mend)
+
+
+def _part(processors: int, quadrant: int) -> int:
+    return processors >> quadrant * PROCESSORS_PER_QUADRANT & (1 << PROCESSORS_PER_QUADRANT) - 1
+
+
+def _is_packed(read: int, write: int) -> bool:
+    """Whether the bits of `write` lie side by side and are as many as those of `read`."""
+    if not write:
+        return not read
+    side_by_side = write // (write & -write)
+    return side_by_side & side_by_side + 1 == 0 and read.bit_count() == write.bit_count()
+
+
+def _packed(processors: int) -> int:
+    """In each quadrant as many bits, from its first processor that is used on."""
+    packed = 0
+    for quadrant in range(QUADRANTS):
+        used = enabled(_part(processors, quadrant))
+        if used:
+            first = min(used[0], PROCESSORS_PER_QUADRANT - len(used))
+            packed |= ((1 << len(used)) - 1) << first + quadrant * PROCESSORS_PER_QUADRANT
+    return packed
 
 
 def _following(program: Program, layer: Layer) -> Layer | None:

@@ -3,8 +3,9 @@
 A field is None where the file says nothing; defaults are the resolver's affair.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from ai8xsim.diagnostics import Diagnostic, Span
@@ -122,6 +123,12 @@ class LayerDescription:
         values = (getattr(self, entry.name) for entry in fields(self))
         return (value for value in values if isinstance(value, Given))
 
+    @cached_property
+    def spans(self) -> tuple[tuple[str, Span], ...]:
+        """Each key that the file gives for this layer, and where its value stands."""
+        values = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
+        return tuple((name, value.span) for name, value in values if isinstance(value, Given))
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataBufferDescription:
@@ -171,14 +178,18 @@ class NetworkDescription:
 
     def find_layer(self, reference: Reference) -> LayerDescription | None:
         """The layer that a reference means, by sequence number or name (in any case), or None."""
-        return next((layer for layer in self.layers if _is_meant(layer, reference)), None)
+        return self._layers_by_reference.get(reference.target)
+
+    @cached_property
+    def _layers_by_reference(self) -> Mapping[int | str, LayerDescription]:
+        """By number and by name; where two have the same one, which is a fault, the first is meant."""
+        known: dict[int | str, LayerDescription] = {}
+        for layer in self.layers:
+            known.setdefault(layer.number, layer)
+            if layer.name:
+                known.setdefault(layer.name.value.lower(), layer)
+        return known
 
     def find_buffer(self, reference: Reference) -> DataBufferDescription | None:
         """The data buffer that a reference means by its name, or None."""
         return next((b for b in self.data_buffer if b.name.value.lower() == reference.target), None)
-
-
-def _is_meant(layer: LayerDescription, reference: Reference) -> bool:
-    if isinstance(reference.target, int):
-        return layer.number == reference.target
-    return layer.name is not None and layer.name.value.lower() == reference.target

@@ -58,8 +58,7 @@ def _bypass_weights(
     outputs = layer.out_channels.value if layer.out_channels else channels
     groups = geometry.groups if channels % geometry.groups == 0 else 1  # `_misfits` says so
     ends = (channels, outputs // groups) if is_transposed else (outputs, channels // groups)
-    weight = np.ones((*ends, *geometry.kernel_size), dtype=np.int8)
-    weight.flags.writeable = False
+    weight = np.broadcast_to(np.int8(1), (*ends, *geometry.kernel_size))  # many ones in the place of one
     return Weights(weight, None, bits=8)
 
 
@@ -77,7 +76,8 @@ def missing_channels(around: Surroundings, place: int, data: Shape, found: Found
     why = _weight_shape(layer, assigned.weights, assigned.key)
     if layer.groups and groups not in {1, data.channels}:
         message = f"{layer.title} has {groups} groups for {data.channels} channels"
-        mend = f"write `groups: {data.channels if second == 1 else 1}`"
+        fitting = {1: data.channels, data.channels: 1}  # by the channels that the weights have for each group
+        mend = f"write `groups: {fitting[second]}`" if second in fitting else "take the weights of this layer"
         found.append(error("groups", message, layer.groups.span, f"1 or {data.channels}", (why,), mend))
         return wanted
     reads_sample = place == 0 and layer.in_sequences is None
@@ -101,7 +101,9 @@ def _misfits(
     why = _weight_shape(layer, weights, key)
     if first % groups:
         message = f"{layer.title}: {groups} groups do not divide {first} channels"
-        return [error("groups", message, layer.groups.span if layer.groups else layer.span, notes=(why,))]
+        mend = f"take weights with {groups}, {2 * groups}, ... output channels, or train them without groups"
+        span = layer.groups.span if layer.groups else layer.span
+        return [error("groups", message, span, notes=(why,), help=mend)]
     if weights.bias is not None and weights.bias.size != made:
         message = f"{layer.title} has {weights.bias.size} bias values for {made} output channels"
         return [error("bias-count", message, layer.span, notes=(why,))]

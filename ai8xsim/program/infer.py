@@ -8,7 +8,7 @@ from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.operations import Options
-from ai8xsim.program.resolve import resolve
+from ai8xsim.program.resolve import Groundwork, groundwork, resolve_path, sample_shape
 
 LARGEST_SIDE = 352
 LARGEST_LENGTH = 1024
@@ -28,11 +28,15 @@ def infer_input_shape(
     """
     first = network.layers[min(options.start_layer, len(network.layers) - 1)]
     channels = _input_channels(first, checkpoint)
+    ground = groundwork(network, checkpoint, device, options)
+    before = {*errors_among([*network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])}
+    if before and not ground.is_sound:
+        raise ResolveError(by_place(before))
     standing: set[Diagnostic] | None = None
     for shape, larger in _candidates(first, channels):
-        faults = _faults(network, checkpoint, device, options, shape)
+        faults = before | _faults(ground, shape)
         if not faults:
-            is_fixed = first.in_dim is not None or _faults(network, checkpoint, device, options, larger)
+            is_fixed = first.in_dim is not None or _faults(ground, larger)
             return shape if is_fixed else None
         known = {(fault.code, fault.span) for fault in faults}
         standing = faults if standing is None else {f for f in standing if (f.code, f.span) in known}
@@ -68,11 +72,9 @@ def _candidates(first: LayerDescription, channels: int) -> Iterator[tuple[Shape,
         yield from (((channels, n, n), (channels, 4 * n, 4 * n)) for n in range(1, LARGEST_SIDE + 1))
 
 
-def _faults(
-    network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options, shape: Shape
-) -> set[Diagnostic]:
-    try:
-        resolve(network, checkpoint, device, shape, options)
-    except ResolveError as fault:
-        return set(errors_among(fault.diagnostics))
-    return set()
+def _faults(ground: Groundwork, sizes: Shape) -> set[Diagnostic]:
+    found = [*ground.diagnostics]
+    shape = sample_shape(sizes, found)
+    if shape is not None:
+        resolve_path(ground.around(shape), found)
+    return set(errors_among(found))

@@ -14,7 +14,7 @@ from ai8xsim.program.operations import Layer, Options, Weights
 from ai8xsim.program.path import executed_path
 from ai8xsim.program.resolve import rolling_buffer, sample_shape
 from ai8xsim.program.surroundings import Found, Surroundings
-from ai8xsim.program.weights import AssignedWeights, kernel_size_of
+from ai8xsim.program.weights import AssignedWeights, kernel_size_of, takes_weights
 
 
 def random_checkpoint(
@@ -47,7 +47,7 @@ def random_checkpoint(
     done: dict[int, Layer] = {}
     stored: dict[int, CheckpointLayer] = {}
     for place, layer in enumerate(path):
-        if layer.has_convolution and not layer.is_bypassed:
+        if layer.has_convolution and not layer.is_bypassed:  # what shares weights is drawn for its shape
             drawn = _drawn(around, place, done, found, generator)
             if drawn is None:
                 break
@@ -59,6 +59,9 @@ def random_checkpoint(
         done[layer.index] = resolved
     if errors_among(found):
         raise ResolveError(by_place(found))
+    for layer in network.layers[options.start_layer :]:
+        if takes_weights(layer) and layer.index not in stored:
+            stored[layer.index] = _idle(around, layer, generator)
     return Checkpoint("random weights", network.arch.value, 0, tuple(stored[i] for i in sorted(stored)))
 
 
@@ -81,6 +84,24 @@ def _drawn(
         (inputs, outputs // groups) if layer.operation == "convtranspose2d" else (outputs, inputs // groups)
     )
     return _random_layer(layer, (*ends, *taps), outputs, generator)
+
+
+def _idle(around: Surroundings, layer: LayerDescription, generator: np.random.Generator) -> CheckpointLayer:
+    """Weights for a layer that the path leaves out: it has its place in the checkpoint all the same.
+
+    Their shape is nobody's affair, unless a layer of the path shares them.
+    """
+    outputs, inputs = (given.value if given else 1 for given in (layer.out_channels, layer.in_channels))
+    groups = layer.groups.value if layer.groups else 1
+    shape: tuple[int, ...] = (outputs, max(1, inputs // groups), *kernel_size_of(layer))
+    if layer.operation == "convtranspose2d":
+        shape = (inputs, max(1, outputs // groups), *kernel_size_of(layer))
+    for other in around.path:
+        source = other.weight_source and around.network.find_layer(other.weight_source.value)
+        if source == layer and other.index in around.weights:
+            shape = around.weights[other.index].weights.weight.shape
+            outputs = shape[1] * groups if layer.operation == "convtranspose2d" else shape[0]
+    return _random_layer(layer, shape, outputs, generator)
 
 
 def _random_layer(

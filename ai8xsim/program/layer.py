@@ -1,13 +1,12 @@
 """One layer's description -> its complete operation."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import NamedTuple
 
 from ai8xsim.device import SHIFT_RANGE, WORD_BYTES
-from ai8xsim.diagnostics import Diagnostic, Span, error
+from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import packed_processors, pass_count
-from ai8xsim.network import INPUT, Given, LayerDescription
+from ai8xsim.network import INPUT, LayerDescription
 from ai8xsim.program import flow
 from ai8xsim.program.fitting import convolution_of, missing_channels
 from ai8xsim.program.operations import (
@@ -103,19 +102,13 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         is_output=False,
         placement=_placement(around, place, output_shape),
         span=layer.span,
-        spans=_spans(layer),
+        spans=layer.spans,
     )
 
 
 def entering_shape(layer: LayerDescription, pooled: Shape) -> Shape:
     """What enters the operation: flattened, every value is a channel."""
     return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
-
-
-def _spans(layer: LayerDescription) -> tuple[tuple[str, Span], ...]:
-    names = (entry.name for entry in fields(layer))
-    values = ((name, getattr(layer, name)) for name in names)
-    return tuple((name, value.span) for name, value in values if isinstance(value, Given))
 
 
 def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple[Input, ...] | None:
@@ -126,6 +119,7 @@ def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple
         before = around.path[place - 1].index
         return (Input(Source.LAYER, before),) if before in done else None
     skipped = layer.buffer_shift.value if layer.buffer_shift else 0
+    executed = {entry.index for entry in around.path[:place]}
     inputs: list[Input] = []
     for reference in layer.in_sequences.value:
         source = around.network.find_layer(reference)
@@ -138,7 +132,7 @@ def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple
                 found.append(_shifted_out(layer, around.buffers[index]))
                 return None
             inputs.append(Input(Source.BUFFER, index, skipped))
-        elif source not in around.path[:place]:
+        elif source.index not in executed:
             found.append(_not_yet_executed(around, place, source))
             return None
         elif source.index not in done:

@@ -105,8 +105,9 @@ def _input_behind_jump(layers: Layers) -> Iterator[Diagnostic]:
 def _hidden_wide(layers: Layers) -> Iterator[Diagnostic]:
     read = {entry.index for layer in layers for entry in layer.inputs if entry.source is Source.LAYER}
     for layer in layers:
-        if layer.output_stage.bits == 32 and layer.index in read:
-            message = f"{layer.title} has 32-bit output that a later layer reads"
+        if layer.output_stage.bits == 32 and (layer.index in read or layer.buffer_update):
+            how = "that a later layer reads" if layer.index in read else "and inserts it into a data buffer"
+            message = f"{layer.title} has 32-bit output {how}"
             why = "computed as the vendor's loader does; the hardware would read single bytes of it"
             mend = "write `output_width: 8`"
             yield warning("hidden-wide", message, layer.span_of("output_width"), notes=(why,), help=mend)

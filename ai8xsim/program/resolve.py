@@ -58,27 +58,59 @@ def draft(
     options: Options = Options(),  # noqa: B008  (frozen)
 ) -> Draft:
     """As `resolve`, but it never raises, and goes on behind a fault as far as it can."""
-    found: list[Diagnostic] = [*_mismatches(network, checkpoint, options)]
+    ground = groundwork(network, checkpoint, device, options)
+    found = [*ground.diagnostics]
     shape = sample_shape(input_shape, found)
-    path = executed_path(network, options.start_layer, found)
-    if shape is None or errors_among(found):  # of a foreign checkpoint, say: the rest would be consequences
+    if shape is None or not ground.is_sound:  # of a foreign checkpoint, say: the rest would be consequences
         return Draft(None, frozenset(), _all(network, checkpoint, found))
-    weights = assign_weights(network, checkpoint, device, options.start_layer, found)
-    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
-    layers, doubtful = _resolve_path(Surroundings(network, options, shape, path, buffers, weights), found)
+    layers, doubtful = resolve_path(ground.around(shape), found)
     found += [*loader_differences(layers), *_notes(network)]
     program = Program(
         path=network.path,
         device=device,
         options=options,
         input_shape=shape,
-        layers=_with_outputs(layers, path),
-        idle=tuple(_idle(layer, weights) for layer in network.layers if layer not in path),
-        buffers=buffers,
+        layers=_with_outputs(layers, ground.path),
+        idle=tuple(_idle(layer, ground.weights) for layer in network.layers if layer not in ground.path),
+        buffers=ground.buffers,
         diagnostics=_all(network, checkpoint, found),
         spans=_global_spans(network),
     )
     return Draft(program if layers else None, doubtful, program.diagnostics)
+
+
+@dataclass(frozen=True)
+class Groundwork:
+    """What is known of a network whatever its sample's shape: its path, its weights, and what is wrong with them.
+
+    Where it is not sound, nothing can be said of any shape.
+    """
+
+    network: NetworkDescription
+    options: Options
+    path: tuple[LayerDescription, ...]
+    buffers: tuple[RollingBuffer, ...]
+    weights: Mapping[int, AssignedWeights]
+    is_sound: bool
+    diagnostics: tuple[Diagnostic, ...]
+
+    def around(self, shape: Shape) -> Surroundings:
+        """What each layer's meaning depends on, for samples of a shape."""
+        return Surroundings(self.network, self.options, shape, self.path, self.buffers, self.weights)
+
+
+def groundwork(
+    network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options
+) -> Groundwork:
+    """What is known before the sample is; it never raises."""
+    found = _mismatches(network, checkpoint, options)
+    path = executed_path(network, options.start_layer, found)
+    is_sound = not errors_among(found)
+    weights: Mapping[int, AssignedWeights] = {}
+    if is_sound:
+        weights = assign_weights(network, checkpoint, device, options.start_layer, found)
+    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
+    return Groundwork(network, options, path, buffers, weights, is_sound, tuple(found))
 
 
 def _all(
@@ -126,7 +158,7 @@ def rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
     )
 
 
-def _resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> tuple[list[Layer], frozenset[int]]:
+def resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> tuple[list[Layer], frozenset[int]]:
     """Layer by layer, and which of them are in doubt; what stands behind a layer without output is left out."""
     done: dict[int, Layer] = {}
     doubtful = set()

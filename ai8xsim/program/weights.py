@@ -51,7 +51,7 @@ def assign_weights(
     A layer whose weights are in doubt is left out, after its fault has been said.
     """
     active = network.layers[start_layer:]
-    takers = [layer for layer in active if _takes_weights(layer)]
+    takers = [layer for layer in active if takes_weights(layer)]
     if len(takers) > len(checkpoint.layers):
         found.append(_missing_weights(takers, checkpoint))
         return {}
@@ -69,7 +69,8 @@ def assign_weights(
     return assigned
 
 
-def _takes_weights(layer: LayerDescription) -> bool:
+def takes_weights(layer: LayerDescription) -> bool:
+    """Whether the layer has weights of its own in the checkpoint."""
     return layer.has_convolution and not layer.is_bypassed and layer.weight_source is None
 
 
@@ -222,7 +223,7 @@ def _share(
         found += faults
         if not faults:
             assigned[layer.index] = assigned[source.index]
-    elif not _takes_weights(source) or source.index < start_layer:
+    elif not takes_weights(source) or source.index < start_layer:
         message = f"{layer.title}: `weight_source` leads to {source.title}, which has no weights of its own"
         found.append(error("weight-source", message, layer.weight_source.span))
 

@@ -86,7 +86,7 @@ def check(
             found += _values(array, subject)
     runnable = [rule for rule in RULES if _can_run(rule, subject)]
     for rule in runnable:
-        found += rule.find(subject)
+        found += subject.once(rule.find)
     not_run = tuple(NotRun(rule.code, why) for rule in RULES if rule not in runnable)
     return Findings(by_place(_as_errors(found)), not_run)
 

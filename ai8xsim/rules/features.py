@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from ai8xsim.device import MAX78002, Device
+from ai8xsim.device import MAX78002, WORD_BYTES, Device
 from ai8xsim.diagnostics import Diagnostic, error
-from ai8xsim.network import STOP, Given, LayerDescription
+from ai8xsim.layout import pass_count
+from ai8xsim.network import STOP, DataBufferDescription, Given, LayerDescription
 from ai8xsim.program.weights import kernel_size_of
 from ai8xsim.rules.subject import Subject
 
@@ -169,19 +170,47 @@ def buffer_address(subject: Subject) -> Iterator[Diagnostic]:
     network = subject.network
     for layer in network.layers:
         references = layer.in_sequences.value if layer.in_sequences else ()
-        buffers = [buffer for buffer in map(network.find_buffer, references) if buffer]
-        missing = [key for key in ("in_offset", "in_dim") if buffers and getattr(layer, key) is None]
+        read = [buffer for buffer in map(network.find_buffer, references) if buffer]
+        missing = {}
+        if read and layer.in_offset is None:
+            missing["in_offset"] = f"{_first_row_read(layer, read[0]):#06x}"
+        if read and layer.in_dim is None:
+            missing["in_dim"] = _rows_read(layer, read[0])
         if layer.buffer_insert and layer.out_offset is None:
-            missing.append("out_offset")
-        for key in missing:
+            missing["out_offset"] = _rows_written(subject, layer)
+        for key, value in missing.items():
             message = f"{layer.title} uses a data buffer and does not state `{key}`"
             why = "the buffer lies where its own `offset` says, not where the layer before writes"
-            mend = (
-                f"add `{key}: {buffers[0].offset.value:#06x}`"
-                if buffers and key == "in_offset"
-                else f"add `{key}`"
-            )
+            mend = f"add `{key}: {value}`" if value else f"add `{key}`"
             yield error("buffer-address", message, layer.span, notes=(why,), help=mend)
+
+
+def _row_bytes(buffer: DataBufferDescription) -> int:
+    """The bytes of a buffer's row in each memory instance."""
+    columns = (*buffer.dim.value, 1)[1]
+    return columns * pass_count(buffer.channels.value) * WORD_BYTES
+
+
+def _first_row_read(layer: LayerDescription, buffer: DataBufferDescription) -> int:
+    skipped = layer.buffer_shift.value if layer.buffer_shift else 0
+    return buffer.offset.value + skipped * _row_bytes(buffer)
+
+
+def _rows_read(layer: LayerDescription, buffer: DataBufferDescription) -> str:
+    rows, *columns = buffer.dim.value
+    rows -= layer.buffer_shift.value if layer.buffer_shift else 0
+    return f"[{rows}, {columns[0]}]" if columns else f"{rows}"
+
+
+def _rows_written(subject: Subject, layer: LayerDescription) -> str:
+    """Where the last rows of the buffer begin; "" where it is not clear which buffer is meant."""
+    written = layer.output_processors.value if layer.output_processors else None
+    buffers = [b for b in subject.network.data_buffer if b.processors.value == written]
+    buffers = buffers or list(subject.network.data_buffer)
+    if len(buffers) != 1 or layer.buffer_insert is None:
+        return ""
+    rows = buffers[0].dim.value[0] - layer.buffer_insert.value
+    return f"{buffers[0].offset.value + rows * _row_bytes(buffers[0]):#06x}" if rows >= 0 else ""
 
 
 def unaligned_offset(subject: Subject) -> Iterator[Diagnostic]:

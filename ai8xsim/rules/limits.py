@@ -197,8 +197,10 @@ def depthwise(subject: Subject) -> Iterator[Diagnostic]:
             continue
         if not groups == inputs == outputs:
             message = f"{layer.title} has {groups} groups for {inputs} input and {outputs} output channels"
-            mend = "groups are 1, or equal to both"
-            yield error("depthwise", message, layer.span_of("groups"), help=mend)
+            share = layer.convolution.weights.weight.shape[1] if layer.convolution else 1
+            why = f"its weights have {share} inputs for each group"
+            mend = f"train it with 1 group, or with {inputs} groups and {inputs} outputs"
+            yield error("depthwise", message, layer.span_of("groups"), notes=(why,), help=mend)
         if layer.flatten:
             yield error("depthwise", f"{layer.title} flattens in groups", layer.span_of("flatten"))
         if layer.placement.bias_groups and not subject.options.ignore_bias_groups:

@@ -1,12 +1,13 @@
 """What fits into the weight, bias, data and compute memories."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ai8xsim.device import WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, error, warning
 from ai8xsim.layout import DataLayout, pass_count
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
-from ai8xsim.memory import BiasPlace, WeightPlace, plan_bias, plan_weights
+from ai8xsim.memory import BiasPlace, WeightNeed, WeightPlace, plan_bias, plan_weights
 from ai8xsim.program import Layer
 from ai8xsim.program.operations import Source
 from ai8xsim.rules.needs import bias_needs, compute_words, weight_needs
@@ -95,11 +96,31 @@ def weight_memory(subject: Subject) -> Iterator[Diagnostic]:
     titles = {layer.index: layer for layer in subject.layers}
     homeless = [place for place in places if place.first is None and place.layer in titles]
     if homeless:
-        yield _no_room(subject, titles[homeless[0].layer], homeless[0], places)
+        layer = titles[homeless[0].layer]
+        mend = _narrower(subject, needs, layer) or "use fewer channels, or move layers to other processors"
+        yield _no_room(subject, layer, homeless[0], places, mend)
+
+
+def _narrower(subject: Subject, needs: Sequence[WeightNeed], layer: Layer) -> str:
+    """The first width of this layer's weights, or of all, with which every layer finds room."""
+    for bits in (4, 2, 1):
+        alone = [
+            replace(need, bits=min(need.bits, bits)) if need.layer == layer.index else need for need in needs
+        ]
+        if _has_room(subject, alone):
+            return f"quantize it again, to `quantization: {bits}`: then all weights have room"
+    for bits in (4, 2, 1):
+        if _has_room(subject, [replace(need, bits=min(need.bits, bits)) for need in needs]):
+            return f"quantize all layers again, to `quantization: {bits}`: then all weights have room"
+    return ""
+
+
+def _has_room(subject: Subject, needs: Sequence[WeightNeed]) -> bool:
+    return all(place.first is not None for place in plan_weights(subject.device, needs))
 
 
 def _no_room(
-    subject: Subject, layer: Layer, place: WeightPlace, places: tuple[WeightPlace, ...]
+    subject: Subject, layer: Layer, place: WeightPlace, places: tuple[WeightPlace, ...], mend: str
 ) -> Diagnostic:
     need = place.need
     used = sum(p.words for p in places if p.first is not None and p.need.processors & need.processors)
@@ -109,12 +130,8 @@ def _no_room(
         f"{need.kernels} kernels * {need.taps} taps * {need.bits} bits / 72 bits a word = {place.words} words"
     )
     why = f"layers that share processors with it take up to {used} of {capacity} words there"
-    bits = next((b for b in (4, 2, 1) if b < need.bits), None)
     others = [p.layer for p in places if p.first is None and p.layer != layer.index]
     more = (f"nor do those of layers {', '.join(map(str, others))}",) if others else ()
-    mend = "use fewer channels, or move layers to other processors"
-    if bits:
-        mend = f"quantize it to {bits} bits, {mend}"
     return error(
         "weight-memory",
         message,

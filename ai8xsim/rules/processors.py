@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from ai8xsim.device import PROCESSORS_PER_MEMORY, PROCESSORS_PER_QUADRANT, QUADRANTS
+from ai8xsim.device import PROCESSORS_PER_MEMORY, PROCESSORS_PER_QUADRANT
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import enabled, suggested_processors
-from ai8xsim.machine.places import input_layout, output_layout
+from ai8xsim.machine.places import input_layout
 from ai8xsim.machine.processors import (
     buffer_processor_faults,
     input_processor_faults,
     output_processor_faults,
+    pass_through_faults,
 )
 from ai8xsim.memory import quadrants_of
 from ai8xsim.rules.subject import Subject
@@ -59,43 +60,7 @@ def shared_chw_memory(subject: Subject) -> Iterator[Diagnostic]:
 def pass_through_processors(subject: Subject) -> Iterator[Diagnostic]:
     """Output processors of layers that move data within their quadrants."""
     for layer in subject.layers:
-        if (
-            layer.convolution
-            or layer.flatten
-            or not (input_layout(layer).is_complete and output_layout(layer).is_complete)
-        ):
-            continue
-        read, write = layer.placement.processors, layer.placement.output_processors
-        if all(_is_packed(_part(read, q), _part(write, q)) for q in range(QUADRANTS)):
-            continue
-        message = f"{layer.title} passes data from {read:#018x} to {write:#018x}"
-        why = "each quadrant of 16 processors writes what its own processors read, without gaps"
-        mend = f"write `output_processors: 0x{_packed(read):016x}`"
-        span = layer.span_of("output_processors", "processors")
-        yield error("pass-through-processors", message, span, notes=(why,), help=mend)
-
-
-def _part(processors: int, quadrant: int) -> int:
-    return processors >> quadrant * PROCESSORS_PER_QUADRANT & (1 << PROCESSORS_PER_QUADRANT) - 1
-
-
-def _is_packed(read: int, write: int) -> bool:
-    """Whether the bits of `write` lie side by side and are as many as those of `read`."""
-    if not write:
-        return not read
-    side_by_side = write // (write & -write)
-    return side_by_side & side_by_side + 1 == 0 and read.bit_count() == write.bit_count()
-
-
-def _packed(processors: int) -> int:
-    """In each quadrant as many bits, from its first processor that is used on."""
-    packed = 0
-    for quadrant in range(QUADRANTS):
-        used = enabled(_part(processors, quadrant))
-        if used:
-            first = min(used[0], PROCESSORS_PER_QUADRANT - len(used))
-            packed |= ((1 << len(used)) - 1) << first + quadrant * PROCESSORS_PER_QUADRANT
-    return packed
+        yield from pass_through_faults(layer)
 
 
 def depthwise_processors(subject: Subject) -> Iterator[Diagnostic]:

@@ -1,7 +1,7 @@
 """What rules look at."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ai8xsim.checkpoint import Checkpoint
@@ -32,6 +32,15 @@ class Subject:
     checkpoint: Checkpoint | None = None
     program: Program | None = None
     doubtful: frozenset[int] = frozenset()
+    _found: dict["Find", tuple[Diagnostic, ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    def once(self, find: "Find") -> tuple[Diagnostic, ...]:
+        """What `find` finds, sought once for all rules that ask: a ledger of the memories takes its time."""
+        if find not in self._found:
+            self._found[find] = tuple(find(self))
+        return self._found[find]
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -1,6 +1,6 @@
 """The table of rules: one row a code."""
 
-from ai8xsim.rules import advice, contents, features, limits, memories, processors, rings, streams
+from ai8xsim.rules import advice, contents, features, limits, memories, operands, processors, rings, streams
 from ai8xsim.rules.subject import Needs, Rule
 
 DESCRIPTION, CHECKPOINT, PROGRAM = Needs.DESCRIPTION, Needs.CHECKPOINT, Needs.PROGRAM
@@ -57,11 +57,14 @@ RULES = (
     Rule("bias-memory", PROGRAM, memories.bias_memory),
     Rule("compute-memory", PROGRAM, memories.compute_memory),
     Rule("read-ahead-memory", PROGRAM, memories.read_ahead_memory),
+    Rule("ring-apart", PROGRAM, rings.ring_apart),
     Rule("ring-overlap", PROGRAM, rings.ring_overlap),
     Rule("ring-too-large", PROGRAM, rings.ring_too_large),
     Rule("overwrites-input", PROGRAM, contents.overwrites_input),
-    Rule("operands-apart", PROGRAM, contents.operands_apart),
+    Rule("operands-apart", PROGRAM, operands.operands_apart),
     Rule("misplaced-input", PROGRAM, contents.misplaced_input),
+    Rule("sample-place", PROGRAM, contents.sample_place),
+    Rule("not-kept", PROGRAM, contents.not_kept),
     Rule("overwritten-data", PROGRAM, contents.overwritten_data),
     Rule("overwritten-output", PROGRAM, contents.overwritten_output),
     Rule("concatenation-alignment", PROGRAM, advice.concatenation_alignment),

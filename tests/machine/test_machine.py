@@ -158,6 +158,14 @@ def test_a_processor_too_few_is_refused() -> None:
         Machine(program_of(layers, input_shape=(4, 2, 2)))
 
 
+@pytest.mark.parametrize("written_to", ["0x00000000000f0000", "0x0000000000030003", "0x0000000000000017"])
+def test_a_pass_through_that_leaves_its_quadrant_or_its_neighbours_is_refused(written_to: str) -> None:
+    """On the chip each quadrant writes its own data; by rank alone it would silently come out right."""
+    layers = f"- {{processors: 0xf, op: none, out_offset: 0x100, output_processors: {written_to}}}"
+    with pytest.raises(ResolveError, match="passes data from 0x"):
+        Machine(program_of(layers, input_shape=(4, 2, 2)))
+
+
 def test_a_sample_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="shape"):
         Machine(skip_network()).run(np.zeros((3, 5, 5), np.int8))

@@ -11,6 +11,7 @@ from ai8xsim import MAX78000, MAX78002, Severity, check, read_checkpoint, read_n
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
+from ai8xsim.device import Device
 from ai8xsim.rules import RULES
 from ai8xsim.rules.subject import Needs
 
@@ -69,6 +70,37 @@ def test_it_goes_on_behind_a_mismatch_and_says_what_does_not_rest_on_it() -> Non
     findings = check(network_of(layers), MAX78000, checkpoint, np.zeros((3, 4, 4), int))
     errors = [(d.code, d.span.line) for d in findings if d.severity is Severity.ERROR and d.span]
     assert errors == [("channel-mismatch", 5), ("unaligned-offset", 6)]
+
+
+def codes_of(layers: str, device: Device, *shapes: tuple[int, ...], buffers: str = "") -> list[str]:
+    found = check(network_of(layers, buffers), device, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
+    return [d.code for d in found if d.severity is Severity.ERROR]
+
+
+def test_an_unaligned_offset_is_one_fault_and_not_two() -> None:
+    layers = """
+    - {processors: 0xf, op: conv2d, out_offset: 0x1002}
+    - {processors: 0xf, op: conv2d, in_offset: 0x1004, out_offset: 0x2000}
+    """
+    assert codes_of(layers, MAX78000, (4, 4, 3, 3), (4, 4, 3, 3)) == ["unaligned-offset"]
+
+
+def test_a_gap_that_the_device_lacks_is_one_fault_and_not_two() -> None:
+    layers = "- {processors: 0xf, op: conv2d, read_gap: 1, in_offset: 0, out_offset: 0x100}"
+    assert codes_of(layers, MAX78000, (4, 4, 3, 3)) == ["not-on-device"]
+
+
+def test_wide_output_in_a_buffer_of_bytes_is_a_fault() -> None:
+    layers = """
+    - {processors: 0xf, op: conv2d, out_offset: 0x1000}
+    - {processors: 0xf, op: linear, flatten: true, WIDE buffer_insert: 1, out_offset: 0x4010, output_processors: 0xf}
+    - {processors: 0xf, op: conv1d, kernel_size: 1, pad: 0, in_sequences: past, PLACE, out_offset: 0x2000}
+    """.replace("PLACE", "in_offset: 0x4000, in_dim: 5")
+    wide = layers.replace("WIDE", "output_width: 32,")
+    buffers = "- {name: past, processors: 0xf, channels: 4, dim: 5, offset: 0x4000}"
+    shapes = ((4, 4, 3, 3), (4, 256), (4, 4, 1))
+    assert codes_of(wide, MAX78002, *shapes, buffers=buffers) == ["hidden-wide"]
+    assert codes_of(layers.replace("WIDE", ""), MAX78002, *shapes, buffers=buffers) == []
 
 
 def test_a_sample_out_of_range_is_a_finding() -> None:

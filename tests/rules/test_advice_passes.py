@@ -1,0 +1,193 @@
+"""What the help of a diagnostic advises must itself pass."""
+
+import re
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ai8xsim import MAX78000, MAX78002, Diagnostic, Findings, Options, Severity, check
+from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.network import parse_network
+
+from ..simulator.small_programs import stored_layer
+
+Entry = dict[str, object]
+ASSIGNMENT = re.compile(r"`(\w+): (0x[0-9a-f]+|\d+)`")
+PLACE = re.compile(r" in layer (\d+)")
+
+
+def checked(layers: list[Entry], options: Options = Options()) -> Findings:  # noqa: B008  (frozen)
+    """4x8x8 samples, and kernels of 4x4x3x3 for all convolutions."""
+    text = yaml.safe_dump({"arch": "net", "dataset": "none", "layers": layers})
+    reading = parse_network(text)
+    assert reading.network is not None
+    stored = tuple(
+        stored_layer(f"layer{n}", np.ones((4, 4, 3, 3), np.int64))
+        for n, layer in enumerate(entry for entry in layers if entry["op"] == "conv2d")
+    )
+    return check(reading.network, MAX78000, Checkpoint("x", None, None, stored), np.zeros((4, 8, 8)), options)
+
+
+def errors(found: Findings) -> list[Diagnostic]:
+    return [d for d in found if d.severity is Severity.ERROR]
+
+
+def applied(layers: list[Entry], diagnostic: Diagnostic) -> list[Entry]:
+    """The layers after doing what the help says: "write `key: value` in layer N" (here, where no layer is named)."""
+    own = re.match(r"layer (\d+)", diagnostic.message)
+    assert own is not None, diagnostic.message
+    changed = [dict(entry) for entry in layers]
+    for found in ASSIGNMENT.finditer(diagnostic.help):
+        place = PLACE.match(diagnostic.help, found.end())
+        number = int(place[1]) if place else int(own[1])
+        changed[number][found[1]] = int(found[2], 0)
+    assert changed != layers, diagnostic.help
+    return changed
+
+
+OFFSETS = st.one_of(st.integers(0, 0x200).map(lambda n: 4 * n), st.sampled_from([0x1000, 0x7F00, 0x7FFC]))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Entry]:
+    layers: list[Entry] = []
+    for _ in range(draw(st.integers(2, 4))):
+        layers.append({"processors": 0xF, "op": "conv2d", "streaming": True, "out_offset": draw(OFFSETS)})
+        if draw(st.booleans()):
+            layers[-1]["in_offset"] = draw(OFFSETS)
+    layers.append({"processors": 0xF, "op": "conv2d", "out_offset": 0x6000})
+    return layers
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams())
+def test_advice_for_rings_leads_to_a_sound_network(layers: list[Entry]) -> None:
+    """Each piece of advice mends what it stands for; after a few of them nothing is left."""
+    for _ in range(20):
+        faults = [d for d in errors(checked(layers, Options(fifo=True))) if d.code.startswith("ring")]
+        if not faults:
+            return
+        layers = applied(layers, faults[0])
+    raise AssertionError("the advice leads in circles")
+
+
+def test_advice_for_a_buffer_s_address_is_its_address() -> None:
+    """Shift, insert, read: without a single address, and then with what the help says."""
+    layers = """
+    - {processors: 0x000f, op: conv2d, out_offset: 0x1000}
+    - {processors: 0x000f, output_processors: 0x000f, op: none, in_sequences: past, buffer_shift: 1, out_offset: 0x4000}
+    - {processors: 0x000f, output_processors: 0x000f, op: linear, flatten: true, in_sequences: 0, in_offset: 0x1000,
+       buffer_insert: 1}
+    - {processors: 0x000f, op: conv1d, kernel_size: 1, pad: 0, in_sequences: past, out_offset: 0x2000}
+    """
+    entries = yaml.safe_load(layers)
+    buffer = {"name": "past", "processors": 0xF, "channels": 4, "dim": 5, "offset": 0x4000}
+    text = {"arch": "net", "dataset": "none", "layers": entries, "data_buffer": [buffer]}
+    shapes = ((4, 4, 3, 3), (4, 256), (4, 4, 1))
+    stored = tuple(stored_layer(f"layer{n}", np.ones(shape, np.int64)) for n, shape in enumerate(shapes))
+
+    def found() -> list[Diagnostic]:
+        network = parse_network(yaml.safe_dump(text)).network
+        assert network is not None
+        return errors(check(network, MAX78002, Checkpoint("x", None, None, stored), np.zeros((4, 8, 8))))
+
+    faults = [d for d in found() if d.code == "buffer-address"]
+    assert [re.sub(r".*(`.*`).*", r"\1", d.help) for d in faults] == [
+        "`in_offset: 0x4004`", "`in_dim: 4`", "`out_offset: 0x4010`", "`in_offset: 0x4000`", "`in_dim: 5`",
+    ]  # fmt: skip
+    for fault in faults:
+        entries = applied(entries, fault)
+    text["layers"] = entries
+    assert found() == []
+
+
+def test_the_width_that_is_advised_has_room() -> None:
+    """The first layer leaves 256 words of 768: the second takes 512 with 8 bits, 256 with 4."""
+    layers = [
+        {"processors": 0xFFFFFFFFFFFFFFFF, "op": "conv2d", "out_offset": offset} for offset in (0x1000, 0)
+    ]
+    shapes = ((512, 64, 3, 3), (64, 512, 3, 3))
+
+    def fault(**second: int) -> list[Diagnostic]:
+        text = {"arch": "net", "dataset": "none", "layers": [layers[0], layers[1] | second]}
+        network = parse_network(yaml.safe_dump(text)).network
+        assert network is not None
+        stored = tuple(stored_layer(f"layer{n}", np.ones(shape, np.int64)) for n, shape in enumerate(shapes))
+        found = check(network, MAX78000, Checkpoint("x", None, None, stored), np.zeros((64, 4, 4)))
+        return [d for d in found if d.code == "weight-memory"]
+
+    (diagnostic,) = fault()
+    assert diagnostic.help == "quantize it again, to `quantization: 4`: then all weights have room"
+    assert fault(quantization=4) == []
+
+
+MOVABLE = {"overwrites-input", "overwritten-data", "overwritten-output"}
+CLOSE = st.integers(0, 0x30).map(lambda n: 64 * n)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> list[Entry]:
+    """A chain, a skip connection of interleaved operands, and a concatenation, all with offsets at random."""
+    layers: list[Entry] = [
+        {"processors": 0xF, "op": "conv2d", "name": f"n{n}", "out_offset": draw(CLOSE)} for n in range(3)
+    ]
+    base = draw(CLOSE)
+    layers.append({"processors": 0xF, "op": "none", "name": "a", "in_sequences": ["n0"]})
+    layers[-1] |= {"in_offset": layers[0]["out_offset"], "out_offset": base, "write_gap": 1}
+    layers.append({"processors": 0xF, "op": "conv2d", "name": "b", "in_sequences": ["n2"], "write_gap": 1})
+    layers[-1] |= {"in_offset": layers[2]["out_offset"], "out_offset": base + 4}
+    layers.append({"processors": 0xF, "op": "add", "in_sequences": ["a", "b"], "in_offset": base})
+    layers[-1]["out_offset"] = draw(CLOSE)
+    place = draw(CLOSE)
+    layers.append({"processors": 0xF, "op": "conv2d", "name": "c", "out_offset": place})
+    layers.append(
+        {"processors": 0xF, "op": "none", "name": "d", "out_offset": place, "output_processors": 0xF0}
+    )
+    layers[-1] |= {"in_sequences": ["n1"], "in_offset": layers[1]["out_offset"]}
+    layers.append({"processors": 0xFF, "op": "none", "in_sequences": ["c", "d"], "out_offset": draw(CLOSE)})
+    if draw(st.booleans()):
+        layers[draw(st.integers(0, 7))]["output"] = True
+    for layer in layers[:-1]:
+        layer.setdefault("output_processors", 0xF)
+    return layers
+
+
+def cause(diagnostic: Diagnostic) -> tuple[str, str]:
+    return diagnostic.code, diagnostic.message
+
+
+@settings(max_examples=20, deadline=None)
+@given(networks())
+def test_an_offset_that_is_advised_is_free(layers: list[Entry]) -> None:
+    follow(layers)
+
+
+@pytest.mark.deep
+@settings(max_examples=500, deadline=None)
+@given(networks())
+def test_an_offset_that_is_advised_is_free_in_many_networks(layers: list[Entry]) -> None:
+    follow(layers)
+
+
+def follow(layers: list[Entry]) -> None:
+    """Do what is advised until nothing is left to be moved.
+
+    It mends its fault and makes no new one, of its own layer or of those that lie beside it."""
+    for _ in range(12):
+        before = errors(checked(layers))
+        faults = [d for d in before if d.code in MOVABLE]
+        assert {d.code for d in before} <= MOVABLE
+        if not faults:
+            return
+        changed = applied(layers, faults[0])
+        moved = {n for n in range(len(layers)) if layers[n]["out_offset"] != changed[n]["out_offset"]}
+        layers, known = changed, {*map(cause, before)}
+        after = {*map(cause, errors(checked(layers)))}
+        assert cause(faults[0]) not in after
+        for _, message in after - known:  # what was behind it may come to light, but of others
+            culprit, *victim = re.findall(r"layer (\d+)", message)
+            assert not {int(culprit), *map(int, victim[:1])} & moved, message
+    raise AssertionError("the advice leads in circles")
