@@ -13,10 +13,10 @@ from ai8xsim.cli.output import (
     refuse_outputs,
     show_diagnostics,
     wrapped,
-    write_file,
 )
 from ai8xsim.diagnostics import Severity, errors_among
 from ai8xsim.errors import collect
+from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
     from ai8xsim.data import DataFindings, Dataset
@@ -133,7 +133,7 @@ def _write(findings: "DataFindings", flags: dict[str, Any]) -> None:
     )
     for path, write in writers:
         if path is not None:
-            write_file(path, lambda stream, write=write: write(findings.subject, stream))  # type: ignore[misc]
+            write_file(path, lambda stream, write=write: write(findings.subject, stream))
 
 
 def _show(findings: "DataFindings", quiet: bool) -> None:
