@@ -1,6 +1,7 @@
 """`ai8xsim check-data`: what a loader delivers, against the contract and against a network."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -133,7 +134,7 @@ def _write(findings: "DataFindings", flags: dict[str, Any]) -> None:
     )
     for path, write in writers:
         if path is not None:
-            write_file(path, lambda stream, write=write: write(findings.subject, stream))
+            write_file(path, partial(write, findings.subject))
 
 
 def _show(findings: "DataFindings", quiet: bool) -> None:
