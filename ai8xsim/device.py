@@ -23,6 +23,8 @@ class Device:
 
     `weight_memory_kernels` counts 3x3 kernels of nine bytes in one processor's weight memory;
     `first_weight_memory_kernels` the same for the first processor of each quadrant.
+    `data_memory_base` is the bus address of the first data memory; the next one follows after `data_memory_stride`, the
+    first one of the next quadrant after `quadrant_stride`.
     `documented_rows_columns` is the vendor document's limit, `rows_columns` what its loader enforces.
     """
 
@@ -35,6 +37,9 @@ class Device:
     first_weight_memory_kernels: int
     bias_memory_bytes: int
     data_memory_bytes: int
+    data_memory_base: int
+    data_memory_stride: int
+    quadrant_stride: int
     compute_memory_words: int
     streaming_layers: int
     streaming_pixels: int
@@ -56,6 +61,22 @@ class Device:
     def __str__(self) -> str:
         return self.name
 
+    def data_memory_place(self, address: int) -> int | None:
+        """Memory instance * `data_memory_bytes` + offset of a bus address; None where no data memory has it.
+
+        Source: `spec/REGISTERS.md` 1.
+
+        >>> MAX78000.data_memory_place(0x50408004), MAX78000.data_memory_place(0x50100000)
+        (32772, None)
+        """
+        quadrant, inside = divmod(address - self.data_memory_base, self.quadrant_stride)
+        memory, offset = divmod(inside, self.data_memory_stride)
+        if not (
+            0 <= quadrant < QUADRANTS and memory < MEMORIES // QUADRANTS and offset < self.data_memory_bytes
+        ):
+            return None
+        return (quadrant * MEMORIES // QUADRANTS + memory) * self.data_memory_bytes + offset
+
 
 MAX78000 = Device(
     name="MAX78000",
@@ -67,6 +88,9 @@ MAX78000 = Device(
     first_weight_memory_kernels=768,
     bias_memory_bytes=512,
     data_memory_bytes=32 * 1024,
+    data_memory_base=0x50400000,
+    data_memory_stride=0x8000,
+    quadrant_stride=0x400000,
     compute_memory_words=3072,
     streaming_layers=8,
     streaming_pixels=1 << 21,
@@ -96,6 +120,9 @@ MAX78002 = Device(
     first_weight_memory_kernels=5120,
     bias_memory_bytes=2048,
     data_memory_bytes=80 * 1024,
+    data_memory_base=0x51800000,
+    data_memory_stride=0x20000,
+    quadrant_stride=0x1000000,
     compute_memory_words=12288,
     streaming_layers=8,
     streaming_pixels=1 << 21,

@@ -36,7 +36,8 @@ SCHEMA_VERSION = 1
 @click.option("--checkpoint", type=FILE, required=True, help="The quantized checkpoint.")
 @click.option("--sample", type=FILE, required=True, help="One sample: a .npy of integers.")
 @with_options(*MODEL_OPTIONS)
-@click.option("--against", type=FILE, help="A trace (.npz) or an output (.npy) of another run.")
+@click.option("--against", type=FILE,
+              help="A trace (.npz) or an output (.npy) of another run, or the loader's sampleoutput.h.")  # fmt: skip
 @with_options(*LOADER_OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -108,6 +109,12 @@ def _theirs(sides: Sides, flags: dict[str, Any]) -> Theirs:
         from ai8xsim.trace import load_trace
 
         return Theirs(observed(load_trace(flags["against"])))
+    if flags["against"].suffix == ".h":
+        from ai8xsim.compare.known_answer import expected_outputs, read_known_answer
+
+        answer = read_known_answer(flags["against"], sides.program.device)
+        layers, said = expected_outputs(sides.program, sides.trace, answer)
+        return Theirs(layers, (), said)
     return Theirs(_of_output(sides, flags["against"]))
 
 
