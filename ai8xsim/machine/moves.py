@@ -54,6 +54,23 @@ def free_place(program: Program, layer: Layer) -> tuple[Statement, ...]:
     return ()
 
 
+def mends(program: Program, statement: Statement) -> bool:
+    """Whether an offset written so lets more be found, and nothing less."""
+    place, value = statement.layer.placement, statement.value
+    is_input = statement.key == "in_offset"
+    place = replace(place, in_offset=value) if is_input else replace(place, out_offset=value)
+    changed = replace(statement.layer, placement=place)
+    layers = tuple(changed if layer is statement.layer else layer for layer in program.layers)
+    before, after = (_all_keys(one) for one in (program, replace(program, layers=layers)))
+    return after < before
+
+
+def _all_keys(program: Program) -> set[tuple[int | None, int]]:
+    """Reader and writer wanted, of all that is misread."""
+    misreads = Ledger(program, accesses(program, _unknown(program))).inference()
+    return {(m.reader, m.wanted) for m in misreads}
+
+
 def _family(program: Program, layer: Layer) -> Family | None:
     """The layers that move with a layer; None where one cannot move: the sample's, a buffer's or a ring's reader."""
     writers, readers = {layer.index}, set[int]()

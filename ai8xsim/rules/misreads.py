@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ai8xsim.diagnostics import Diagnostic, Severity, error
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
-from ai8xsim.machine.moves import free_place
+from ai8xsim.machine.moves import Statement, free_place, mends
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
@@ -190,13 +190,26 @@ def _way_home(program: Program, reader: Layer, first: Misread) -> str:
         return ""
     if first.home.memory != first.place.memory:
         return _same_processors(writer, reader) if writer else ""
-    moved = reader.placement.in_offset + first.home.offset - first.place.offset
+    distance = first.home.offset - first.place.offset
+    moved = reader.placement.in_offset + distance
+    if len(reader.inputs) > 1:
+        return _together(program, reader, writer, distance)
     if first.value == (0, 0, 0) and moved >= 0 and moved % 4 == 0 and moved != reader.placement.in_offset:
         return f"write `in_offset: {moved:#06x}`"
     if writer and _is_gap_wrong(writer, reader, first):
         gap = writer.placement.write_gap
         return f"written with a gap of {gap} and read with {reader.placement.read_gap}: let them agree"
     return "let offset, processors, gap and number of channels agree with the writer's"
+
+
+def _together(program: Program, reader: Layer, writer: Layer | None, distance: int) -> str:
+    """What to write so that a layer finds one of its inputs beside the others."""
+    tries = [(writer, "out_offset", -distance)] if writer else []
+    for layer, key, change in (*tries, (reader, "in_offset", distance)):
+        value = getattr(layer.placement, key) + change
+        if value >= 0 and value % 4 == 0 and mends(program, Statement(layer, key, value)):
+            return f"write `{key}: {value:#06x}`" + (f" in {layer.title}" if layer is not reader else "")
+    return "its inputs must lie side by side, or interleave, from where it reads on"
 
 
 def _same_processors(writer: Layer, reader: Layer) -> str:
