@@ -143,6 +143,18 @@ def test_the_sample_as_an_operand_beside_a_layer_is_one_fault() -> None:
     assert mend == "let a pass-through write the sample with `write_gap: 1`, and read its output here"
 
 
+def test_advice_is_given_beside_a_layer_in_doubt() -> None:
+    """What a layer in doubt reads is not known, and the place advised to another one is tried out all the same."""
+    layers = """
+    - {processors: 0xf, op: conv2d, out_offset: 0}
+    - {processors: 0xff, op: conv2d, out_offset: 0x4000}
+    - {processors: 0xf, op: conv2d, out_offset: 0x2000}
+    """
+    found = found_in(layers, (8, 4, 3, 3), (4, 5, 3, 3), (4, 4, 3, 3))
+    assert [code for code, _ in found] == ["overwrites-input", "channel-mismatch"]
+    assert found[0][1] == "write `out_offset: 0x0100`"
+
+
 def test_a_flag_among_the_keys_is_called_a_flag() -> None:
     text = "arch: a\ndataset: b\nlayers:\n- {processors: 1, out_offset: 0, fast-fifo: true}"
     (found,) = [d for d in parse_network(text).diagnostics if d.code == "unknown-key"]
