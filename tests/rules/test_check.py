@@ -146,8 +146,8 @@ def test_the_sample_as_an_operand_beside_a_layer_is_one_fault() -> None:
 def test_advice_is_given_beside_a_layer_in_doubt() -> None:
     """What a layer in doubt reads is not known, and the place advised to another one is tried out all the same."""
     layers = """
-    - {processors: 0xf, op: conv2d, out_offset: 0}
-    - {processors: 0xff, op: conv2d, out_offset: 0x4000}
+    - {processors: 0xf, output_processors: 0xff, op: conv2d, out_offset: 0}
+    - {processors: 0x1f, op: conv2d, out_offset: 0x4000}
     - {processors: 0xf, op: conv2d, out_offset: 0x2000}
     """
     found = found_in(layers, (8, 4, 3, 3), (4, 5, 3, 3), (4, 4, 3, 3))
