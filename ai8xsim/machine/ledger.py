@@ -211,19 +211,18 @@ class Ledger:
         wanted, found = _writer(meant), _writer(actual)
         homes = self._homes_of(wanted, meant)
         kinds = _kinds(places, actual, homes, self._inference)
-        groups = np.stack([kinds, wanted, found])
+        groups = (kinds << 2 * WRITER_BITS) + (wanted - _FIRST_WRITER << WRITER_BITS) + found - _FIRST_WRITER
         values = np.argwhere(is_wrong)
-        for group in np.unique(groups, axis=1).T:
-            members = np.flatnonzero((groups == group[:, None]).all(axis=0))
-            first = members[0]
+        _, firsts, counts = np.unique(groups, return_index=True, return_counts=True)
+        for first, count in zip(firsts, counts, strict=True):
             row, column, channel = (int(i) for i in values[first])
             yield Misread(
-                kind=list(Kind)[group[0]],
+                kind=list(Kind)[kinds[first]],
                 reader=layer.index if layer else None,
                 operand=operand,
-                wanted=int(group[1]),
-                found=int(group[2]),
-                count=len(members),
+                wanted=int(wanted[first]),
+                found=int(found[first]),
+                count=int(count),
                 total=int(reading.is_read.sum()),
                 place=self._place(int(places[first])),
                 home=self._place(int(homes[first])),

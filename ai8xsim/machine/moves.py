@@ -7,7 +7,7 @@ from ai8xsim.layout import DataLayout
 from ai8xsim.machine.access import Access, access_of, accesses
 from ai8xsim.machine.ledger import Ledger
 from ai8xsim.machine.lives import Live, lives
-from ai8xsim.machine.places import buffer_layout, input_layout, is_streamed, output_layout, streams_on
+from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
 
@@ -31,27 +31,45 @@ class Statement:
     value: int
 
 
-def free_place(program: Program, layer: Layer) -> tuple[Statement, ...]:
+def free_place(program: Program, layer: Layer, unknown: frozenset[int]) -> tuple[Statement, ...]:
     """What to write so that the layer's output lies where it disturbs nobody: the lowest such place; () if none.
 
     Layers that interleave or stand side by side with it move along, and so do the readers. The place is tried out.
+    unknown: layers of which it is not known what they touch.
     """
     family = _family(program, layer)
     if family is None:
         return ()
-    tries, plan = 0, accesses(program, _unknown(program))
+    tries, plan = 0, accesses(program, unknown)
     before = _keys(program, plan, family)
     for distance in _distances(program, family):
         moved = _moved(program, family, distance)
         if moved is None or not _is_free(moved, family):
             continue
         tries += 1
-        after = _keys(moved, _replanned(moved, plan), family)
+        after = _keys(moved, _replanned(moved, plan, unknown), family)
         if after <= {key for key in before if key[2] not in family.writers}:
             return tuple(_statements(program, moved, layer))
         if tries == TRIES:
             break
     return ()
+
+
+def mends(program: Program, statement: Statement, unknown: frozenset[int]) -> bool:
+    """Whether an offset written so lets more be found, and nothing less."""
+    place, value = statement.layer.placement, statement.value
+    is_input = statement.key == "in_offset"
+    place = replace(place, in_offset=value) if is_input else replace(place, out_offset=value)
+    changed = replace(statement.layer, placement=place)
+    layers = tuple(changed if layer is statement.layer else layer for layer in program.layers)
+    before, after = (_all_keys(one, unknown) for one in (program, replace(program, layers=layers)))
+    return after < before
+
+
+def _all_keys(program: Program, unknown: frozenset[int]) -> set[tuple[int | None, int]]:
+    """Reader and writer wanted, of all that is misread."""
+    misreads = Ledger(program, accesses(program, unknown)).inference()
+    return {(m.reader, m.wanted) for m in misreads}
 
 
 def _family(program: Program, layer: Layer) -> Family | None:
@@ -134,20 +152,8 @@ def _keys(program: Program, plan: Sequence[Access], family: Family) -> set[tuple
     return {(m.reader, m.wanted, m.found) for m in misreads}
 
 
-def _unknown(program: Program) -> frozenset[int]:
-    """Layers whose addresses are not known, because their processors do not fit their channels."""
-    homeless = {n for n, buffer in enumerate(program.buffers) if not buffer_layout(buffer).is_complete}
-    return frozenset(
-        layer.index
-        for layer in program.layers
-        if not (input_layout(layer).is_complete and output_layout(layer).is_complete)
-        or any(entry.source is Source.BUFFER and entry.index in homeless for entry in layer.inputs)
-    )
-
-
-def _replanned(program: Program, plan: Sequence[Access]) -> tuple[Access, ...]:
+def _replanned(program: Program, plan: Sequence[Access], unknown: frozenset[int]) -> tuple[Access, ...]:
     """The plan with what has changed since: most layers touch what they touched before."""
-    unknown = _unknown(program)
     return tuple(
         old if old.layer is layer else access_of(program, layer, unknown)
         for old, layer in zip(plan, program.layers, strict=True)

@@ -22,6 +22,10 @@ from ai8xsim.network.values import RefusedError
 
 Values = dict[str, Given[Any]]
 
+LOADER_FLAGS = frozenset(  # users look for them among the keys
+    {"fifo", "fast_fifo", "fast_fifo_quad", "overlap_data", "avg_pool_rounding", "start_layer", "ignore_streaming",
+     "ignore_bias_groups", "input_offset"}
+)  # fmt: skip
 SURE_CODES = frozenset({"duplicate-name", "reserved-name", "unknown-layer", "sequence-beyond-end"})
 
 
@@ -183,6 +187,9 @@ class _Reader:
             return spellings[word]
         meant = closest(word, spellings)
         mend = f"did you mean `{meant}`?" if meant else f"the keys are {', '.join(sorted(table))}"
+        if word.replace("-", "_").strip("_") in LOADER_FLAGS:
+            flag = "--" + word.replace("_", "-").strip("-")
+            mend = f"`{flag}` is a flag of the command line and not a key: remove it here, and add `{flag}` there"
         if word == "<<":
             mend = "write the keys out: the vendor's loader does not merge mappings"
         kind = "not a layer key" if table is TABLES["layer"] else "not a key here"

@@ -73,9 +73,12 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         return None
     operand, pooled = arrival.operand, arrival.pooled
     missing = missing_channels(around, place, entering_shape(layer, pooled), found)
-    if missing and not layer.is_flattened:  # go on as if the channels had come that the weights expect
+    is_flat = layer.is_flattened or (
+        layer.operation == "linear" and pooled.channels * pooled.pixels == missing
+    )
+    if missing and not is_flat:  # go on as if the channels had come that the weights expect
         operand, pooled = (shape._replace(channels=missing) for shape in (operand, pooled))
-    entering = Shape(missing, 1, 1) if missing and layer.is_flattened else entering_shape(layer, pooled)
+    entering = Shape(missing, 1, 1) if missing and is_flat else entering_shape(layer, pooled)
     convolution = convolution_of(around, layer, entering, found) if layer.has_convolution else None
     output_shape = _output_shape(layer, entering, convolution, found)
     stage = _output_stage(around, place, found)
@@ -94,7 +97,7 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         operand_shape=operand,
         pooling=arrival.pooling,
         pooled_shape=pooled,
-        flatten=layer.is_flattened,
+        flatten=is_flat,
         convolution=convolution,
         output_stage=stage,
         output_shape=output_shape,

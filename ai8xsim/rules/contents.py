@@ -29,7 +29,7 @@ def overwrites_input(subject: Subject) -> Iterator[Diagnostic]:
             continue
         if _is_protected(subject, layer) and _writes_where_it_reads(subject.program, layer):
             said[layer.index] = layer.span_of("out_offset", "output_processors", "op")
-            yield _overlap(subject.program, layer)
+            yield _overlap(subject.program, layer, _unknown(subject, subject.program))
     spoiled = (d for d in subject.once(_misread_contents) if d.code == "overwrites-input")
     yield from (d for d in spoiled if d.span not in said.values())
 
@@ -63,7 +63,7 @@ def _writes_where_it_reads(program: Program, layer: Layer) -> bool:
     return bool(shares) and read.offset < ends[1] and write.offset < ends[0]
 
 
-def _overlap(program: Program, layer: Layer) -> Diagnostic:
+def _overlap(program: Program, layer: Layer, unknown: frozenset[int]) -> Diagnostic:
     read, write = input_layout(layer), output_layout(layer)
     message = f"{layer.title} writes its output over its own input"
     where = (
@@ -72,7 +72,7 @@ def _overlap(program: Program, layer: Layer) -> Diagnostic:
     )
     why = "rows are written while others are still to be read; the vendor's loader refuses it"
     span = layer.span_of("out_offset", "output_processors", "op")
-    return error("overwrites-input", message, span, "", (where, why), new_offset(program, layer))
+    return error("overwrites-input", message, span, "", (where, why), new_offset(program, layer, unknown))
 
 
 def overwritten_data(subject: Subject) -> Iterator[Diagnostic]:
@@ -130,7 +130,8 @@ def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
     misreads = ledger.inference()
     if program.buffers and not misreads:  # what a buffer holds must outlive the inference
         misreads = ledger.inference()
-    yield from misread_diagnostics(program, [m for m in misreads if not _is_said(program, m, apart)])
+    unsaid = [m for m in misreads if not _is_said(program, m, apart)]
+    yield from misread_diagnostics(program, unsaid, unknown)
 
 
 def _unknown(subject: Subject, program: Program) -> frozenset[int]:

@@ -5,16 +5,21 @@ from dataclasses import replace
 
 from ai8xsim.diagnostics import Diagnostic, Severity, error
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
-from ai8xsim.machine.moves import free_place
+from ai8xsim.machine.moves import Statement, free_place, mends
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
 
 
-def misread_diagnostics(program: Program, misreads: Sequence[Misread]) -> Iterator[Diagnostic]:
-    """What the misread bytes of one inference say about the description: one diagnostic a cause."""
+def misread_diagnostics(
+    program: Program, misreads: Sequence[Misread], unknown: frozenset[int] = frozenset()
+) -> Iterator[Diagnostic]:
+    """What the misread bytes of one inference say about the description: one diagnostic a cause.
+
+    unknown: layers of which it is not known what they touch.
+    """
     for group in _groups(misreads):
-        diagnostic = _contents(program, group)
+        diagnostic = _contents(program, group, unknown)
         if diagnostic is not None:
             yield _milder(diagnostic, group[0]) if program.options.overlap_data else diagnostic
 
@@ -36,19 +41,19 @@ def _groups(misreads: Sequence[Misread]) -> list[list[Misread]]:
     return [sorted(group, key=lambda m: -m.count) for group in groups.values()]
 
 
-def _contents(program: Program, group: Sequence[Misread]) -> Diagnostic | None:
+def _contents(program: Program, group: Sequence[Misread], unknown: frozenset[int]) -> Diagnostic | None:
     first = group[0]
     reader, culprit = layer_at(program, first.reader), layer_at(program, first.found)
     if _passed_by(program, first.wanted):
         return _not_kept(program, reader, first.wanted)
     if first.kind is not Kind.OVERWRITTEN:
-        return _misplaced(program, reader, group) if reader else _not_unloaded(program, group)
+        return _misplaced(program, reader, group, unknown) if reader else _not_unloaded(program, group)
     if culprit is None:
         return _loaded_over(program, reader, group)
     span = culprit.span_of("out_offset", "output_processors", "op")
     count = f"{sum(m.count for m in group)} of {sum(m.total for m in group)}"
     notes = (f"{count} values; the first: {_value(first)}",)
-    mend = new_offset(program, culprit)
+    mend = new_offset(program, culprit, unknown)
     what = _name(program, first.wanted)
     if reader is None:
         message = f"{culprit.title} writes over {what}, which is an output of the network"
@@ -127,7 +132,9 @@ def _loaded_over(program: Program, reader: Layer | None, group: Sequence[Misread
     return error("overwritten-data", message, span, "", (count,), mend)
 
 
-def _misplaced(program: Program, reader: Layer, group: Sequence[Misread]) -> Diagnostic:
+def _misplaced(
+    program: Program, reader: Layer, group: Sequence[Misread], unknown: frozenset[int]
+) -> Diagnostic:
     first = group[0]
     count, total = sum(m.count for m in group), first.total * len({m.operand for m in group})
     message = f"{reader.title} does not find {_name(program, first.wanted)} where it reads: {count} of {total} values"
@@ -138,7 +145,7 @@ def _misplaced(program: Program, reader: Layer, group: Sequence[Misread]) -> Dia
     span = reader.span_of(*_suspects(first))
     if writer and _is_gap_wrong(writer, reader, first):
         span = writer.span_of("write_gap")
-    found = error("misplaced-input", message, span, "", notes, _way_home(program, reader, first))
+    found = error("misplaced-input", message, span, "", notes, _way_home(program, reader, first, unknown))
     return replace(found, severity=Severity.WARNING) if _is_rearranged(program, reader, first) else found
 
 
@@ -183,20 +190,35 @@ def _suspects(first: Misread) -> tuple[str, ...]:
     return ("in_offset", "in_dim", "read_gap", "processors")
 
 
-def _way_home(program: Program, reader: Layer, first: Misread) -> str:
+def _way_home(program: Program, reader: Layer, first: Misread, unknown: frozenset[int]) -> str:
     """What to write so that the first value would be found."""
     writer = layer_at(program, first.wanted)
     if first.home is None or first.place is None:
         return ""
     if first.home.memory != first.place.memory:
         return _same_processors(writer, reader) if writer else ""
-    moved = reader.placement.in_offset + first.home.offset - first.place.offset
+    distance = first.home.offset - first.place.offset
+    moved = reader.placement.in_offset + distance
+    if len(reader.inputs) > 1:
+        return _together(program, reader, writer, distance, unknown)
     if first.value == (0, 0, 0) and moved >= 0 and moved % 4 == 0 and moved != reader.placement.in_offset:
         return f"write `in_offset: {moved:#06x}`"
     if writer and _is_gap_wrong(writer, reader, first):
         gap = writer.placement.write_gap
         return f"written with a gap of {gap} and read with {reader.placement.read_gap}: let them agree"
     return "let offset, processors, gap and number of channels agree with the writer's"
+
+
+def _together(
+    program: Program, reader: Layer, writer: Layer | None, distance: int, unknown: frozenset[int]
+) -> str:
+    """What to write so that a layer finds one of its inputs beside the others."""
+    tries = [(writer, "out_offset", -distance)] if writer else []
+    for layer, key, change in (*tries, (reader, "in_offset", distance)):
+        value = getattr(layer.placement, key) + change
+        if value >= 0 and value % 4 == 0 and mends(program, Statement(layer, key, value), unknown):
+            return f"write `{key}: {value:#06x}`" + (f" in {layer.title}" if layer is not reader else "")
+    return "its inputs must lie side by side, or interleave, from where it reads on"
 
 
 def _same_processors(writer: Layer, reader: Layer) -> str:
@@ -231,9 +253,9 @@ def _place(place: Place | None) -> str:
     return f"{place.offset:#06x} of memory {place.memory}" if place else "an address that no memory has"
 
 
-def new_offset(program: Program, layer: Layer) -> str:
+def new_offset(program: Program, layer: Layer, unknown: frozenset[int]) -> str:
     """Where to let the layer write instead, and what else to write then."""
-    statements = free_place(program, layer) if output_layout(layer).is_complete else ()
+    statements = free_place(program, layer, unknown) if output_layout(layer).is_complete else ()
     if not statements:
         return "no other offset was found: use other output processors, fewer channels, or pool more"
     keys = (

@@ -14,12 +14,22 @@ def operands_apart(subject: Subject) -> Iterator[Diagnostic]:
     outputs = {layer.index: layer for layer in subject.layers}
     for layer in subject.layers:
         count, sources = operand_count(layer), layer.inputs
+        if count > 1 and len(sources) > 1 and any(entry.source is Source.SAMPLE for entry in sources):
+            yield _beside_sample(layer, count)
         if count == 1 or any(entry.source is not Source.LAYER for entry in sources):
             continue
         producers = [outputs[entry.index] for entry in sources]
         fault = _single(layer, producers[0], count) if len(producers) == 1 else _several(layer, producers)
         if fault is not None:
             yield fault
+
+
+def _beside_sample(layer: Layer, count: int) -> Diagnostic:
+    """The sample is loaded without gaps."""
+    message = f"{layer.title} combines the sample with other operands, and it does not interleave with them"
+    why = f"the sample is loaded word by word; of {count} operands, each word must belong to another one"
+    mend = f"let a pass-through write the sample with `write_gap: {count - 1}`, and read its output here"
+    return error("operands-apart", message, layer.span_of("in_sequences", "eltwise", "op"), "", (why,), mend)
 
 
 def _single(layer: Layer, producer: Layer, count: int) -> Diagnostic | None:

@@ -12,6 +12,7 @@ from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
 from ai8xsim.device import Device
+from ai8xsim.network import parse_network
 from ai8xsim.rules import RULES
 from ai8xsim.rules.subject import Needs
 
@@ -101,6 +102,63 @@ def test_wide_output_in_a_buffer_of_bytes_is_a_fault() -> None:
     shapes = ((4, 4, 3, 3), (4, 256), (4, 4, 1))
     assert codes_of(wide, MAX78002, *shapes, buffers=buffers) == ["hidden-wide"]
     assert codes_of(layers.replace("WIDE", ""), MAX78002, *shapes, buffers=buffers) == []
+
+
+def found_in(layers: str, *shapes: tuple[int, ...]) -> list[tuple[str, str]]:
+    found = check(network_of(layers), MAX78000, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
+    return [(d.code, d.help) for d in found if d.severity is Severity.ERROR]
+
+
+def test_a_forgotten_flatten_is_one_fault_and_not_two() -> None:
+    layers = """
+    - {processors: 0xf, op: conv2d, out_offset: 0x2000}
+    - {processors: 0xff, op: linear, out_offset: 0}
+    - {processors: 0xff, op: linear, out_offset: 0x2000}
+    """
+    shapes = (8, 4, 3, 3), (8, 512), (4, 8)
+    assert found_in(layers, *shapes) == [("channel-mismatch", "write `flatten: true`")]
+
+
+CONCATENATION = """
+- {processors: 0xf, output_processors: 0xf, op: conv2d, out_offset: 0x2000, name: a}
+- {processors: 0xf, output_processors: 0xf0, in_sequences: a, in_offset: 0x2000, op: conv2d, out_offset: B, name: b}
+- {processors: 0xff, op: conv2d, in_sequences: [a, b], in_offset: 0x2000, out_offset: 0x6000}
+"""
+
+
+def test_a_part_of_a_concatenation_that_lies_elsewhere_is_called_back() -> None:
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3), (4, 8, 3, 3)
+    ((code, mend),) = found_in(CONCATENATION.replace("B", "0x4000"), *shapes)
+    assert (code, mend) == ("misplaced-input", "write `out_offset: 0x2000` in layer 1 (`b`)")
+    assert found_in(CONCATENATION.replace("B", "0x2000"), *shapes) == []
+
+
+def test_the_sample_as_an_operand_beside_a_layer_is_one_fault() -> None:
+    layers = """
+    - {processors: 0xf, op: conv2d, out_offset: 0x2000}
+    - {processors: 0xf, op: add, in_sequences: [input, 0], in_offset: 0, out_offset: 0x4000}
+    """
+    ((code, mend),) = found_in(layers, (4, 4, 3, 3))
+    assert code == "operands-apart"
+    assert mend == "let a pass-through write the sample with `write_gap: 1`, and read its output here"
+
+
+def test_advice_is_given_beside_a_layer_in_doubt() -> None:
+    """What a layer in doubt reads is not known, and the place advised to another one is tried out all the same."""
+    layers = """
+    - {processors: 0xf, output_processors: 0xff, op: conv2d, out_offset: 0}
+    - {processors: 0x1f, op: conv2d, out_offset: 0x4000}
+    - {processors: 0xf, op: conv2d, out_offset: 0x2000}
+    """
+    found = found_in(layers, (8, 4, 3, 3), (4, 5, 3, 3), (4, 4, 3, 3))
+    assert [code for code, _ in found] == ["overwrites-input", "channel-mismatch"]
+    assert found[0][1] == "write `out_offset: 0x0100`"
+
+
+def test_a_flag_among_the_keys_is_called_a_flag() -> None:
+    text = "arch: a\ndataset: b\nlayers:\n- {processors: 1, out_offset: 0, fast-fifo: true}"
+    (found,) = [d for d in parse_network(text).diagnostics if d.code == "unknown-key"]
+    assert "`--fast-fifo` is a flag" in found.help
 
 
 def test_a_sample_out_of_range_is_a_finding() -> None:
