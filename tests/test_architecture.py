@@ -43,7 +43,8 @@ ONLY_IN = {
     "click": {"cli"},
     "rich": {"report"},
     "hypothesis": {"testing"},
-    "PIL": {"data", "images"},
+    "PIL": {"data", "images", "report"},
+    "jinja2": {"report"},
     "matplotlib": {"data"},
 }
 LINES_OF_A_FILE, LINES_OF_A_FUNCTION, LINES_OF_A_KERNEL, PARAMETERS = 450, 60, 80, 6

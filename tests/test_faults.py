@@ -31,7 +31,8 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
     "tests/test_quantize.py": {"already-quantized"},
     "tests/compare": {
         "average-rounding", "plain-pooling", "activation-differs", "output-shift-differs", "output-rounding",
-        "wide-output-scaled", "exact-bias", "sample-differs", "weights-differ", "unexplained-difference", "not-a-known-answer", "incomplete-known-answer",
+        "wide-output-scaled", "exact-bias", "sample-differs", "weights-differ", "unexplained-difference",
+        "not-a-known-answer", "incomplete-known-answer",
     },
     "tests/data": {
         "pixel-range", "fold-shape", "image-shape", "no-datasets", "dataset-key", "dataset-value",

@@ -17,14 +17,16 @@ from ai8xsim.cli.options import (
     model_argument,
     with_options,
 )
-from ai8xsim.cli.output import diagnostic_record, print_json, show_diagnostics
+from ai8xsim.cli.output import diagnostic_record, print_json, refuse_outputs, show_diagnostics
 from ai8xsim.diagnostics import Diagnostic, errors_among
 from ai8xsim.errors import collect
+from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.compare import Comparison
     from ai8xsim.compare.measures import Observed
+    from ai8xsim.compare.model import Factory
     from ai8xsim.program import Program
     from ai8xsim.trace import Trace
 
@@ -38,18 +40,27 @@ SCHEMA_VERSION = 1
 @with_options(*MODEL_OPTIONS)
 @click.option("--against", type=FILE,
               help="A trace (.npz) or an output (.npy) of another run, or the loader's sampleoutput.h.")  # fmt: skip
+@click.option("--trained", type=FILE,
+              help="The checkpoint before quantization: show what --model loses from floats to integers.")  # fmt: skip
+@click.option("--html", type=FILE, help="Write the comparison as one HTML file.")
 @with_options(*LOADER_OPTIONS)
+@click.option("--force", is_flag=True, help="Overwrite an existing output.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def compare(network: Path, **flags: Any) -> int:
     """Compare NETWORK, layer by layer, with a model file, another run, or PyTorch's own operators.
 
-    Without --model and --against the model is built from the description itself.
+    Without --model and --against the model is built from the description itself. With --trained the model computes in
+    floats: the layers are listed by what they lose, the worst first, and differences are no failure.
     """
     from ai8xsim.errors import Ai8xsimError
 
     if flags["model"] and flags["against"]:
         raise click.UsageError("give one of --model and --against")
+    if flags["trained"] and not flags["model"]:
+        raise click.UsageError("--trained needs --model, which computes in floats")
+    inputs = (network, flags["checkpoint"], flags["sample"], flags["against"], flags["trained"])
+    refuse_outputs((flags["html"],), inputs, flags["force"])
     try:
         sides = _load(network, flags)
         theirs = _theirs(sides, flags)
@@ -58,7 +69,7 @@ def compare(network: Path, **flags: Any) -> int:
             raise
         print_json({"schema_version": SCHEMA_VERSION, **_nothing(fault.diagnostics)})
         return 1
-    return _verdict(sides, theirs, flags)
+    return _verdict(network, sides, theirs, flags)
 
 
 @dataclass(frozen=True)
@@ -123,9 +134,11 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     from ai8xsim.nn import setting
 
     path = None if flags["path"] is None else str(flags["path"])
+    factory = Factory(flags["model"], path, tuple(model_argument(text) for text in flags["arguments"]))
+    if flags["trained"]:
+        return _of_floats(sides, factory, flags["trained"])
     rounds = flags["avg_pool_rounding"]
     name = flags["device"].name
-    factory = Factory(flags["model"], path, tuple(model_argument(text) for text in flags["arguments"]))
     try:
         with setting(name, simulate=True, round_avg=rounds, behaviour=flags["behaviour"]):
             model, loaded = trained_model(factory, sides.program, sides.checkpoint)
@@ -133,6 +146,16 @@ def _of_model(sides: Sides, flags: dict[str, Any]) -> Theirs:
     except ValueError as fault:
         raise click.UsageError(f"--model: {fault}") from None
     return Theirs(matched.layers, matched.unmatched, loaded.diagnostics)
+
+
+def _of_floats(sides: Sides, factory: "Factory", trained: Path) -> Theirs:
+    from ai8xsim.compare.floats import float_outputs
+
+    try:
+        matched = float_outputs(factory, sides.program, trained, sides.checkpoint, sides.sample)
+    except ValueError as fault:
+        raise click.UsageError(f"--model: {fault}") from None
+    return Theirs(matched.layers, matched.unmatched)
 
 
 def _of_output(sides: Sides, path: Path) -> "dict[int, Observed]":
@@ -149,24 +172,52 @@ def _of_output(sides: Sides, path: Path) -> "dict[int, Observed]":
     return {last.index: Observed(path.name, expected.reshape(last.samples.shape))}
 
 
-def _verdict(sides: Sides, theirs: Theirs, flags: dict[str, Any]) -> int:
+def _verdict(network: Path, sides: Sides, theirs: Theirs, flags: dict[str, Any]) -> int:
     from ai8xsim.compare import compare as compare_layers
-    from ai8xsim.report.terminal import print_layers_compared
 
     comparison = compare_layers(sides.trace, theirs.layers, theirs.unmatched)
+    is_lossy = bool(flags["trained"])
     causes: tuple[Diagnostic, ...] = ()
-    if not comparison.is_equal:
+    if not comparison.is_equal and not is_lossy:
         from ai8xsim.compare.causes import diagnose
 
         causes = diagnose(sides.program, sides.sample, theirs.layers, sides.checkpoint)
     diagnostics = (*sides.program.diagnostics, *theirs.diagnostics, *causes)
+    if flags["html"] is not None:
+        _write_page(network, comparison, (sides, theirs), diagnostics, flags)
     if flags["as_json"]:
         print_json(_record(comparison, diagnostics))
     else:
-        show_diagnostics(errors_among(diagnostics) if flags["quiet"] else diagnostics)
-        if not flags["quiet"]:
-            print_layers_compared(comparison)
-    return 0 if comparison.is_equal else 1
+        _show(comparison, diagnostics, flags)
+    return 0 if comparison.is_equal or is_lossy else 1
+
+
+def _show(comparison: "Comparison", diagnostics: tuple[Diagnostic, ...], flags: dict[str, Any]) -> None:
+    from ai8xsim.report.terminal import print_layers_compared, print_losses
+
+    show_diagnostics(errors_among(diagnostics) if flags["quiet"] else diagnostics)
+    if not flags["quiet"]:
+        (print_losses if flags["trained"] else print_layers_compared)(comparison)
+
+
+def _write_page(
+    network: Path,
+    comparison: "Comparison",
+    both: tuple[Sides, Theirs],
+    diagnostics: tuple[Diagnostic, ...],
+    flags: dict[str, Any],
+) -> None:
+    from ai8xsim.report.html import Page, comparison_page
+    from ai8xsim.version import __version__
+
+    sides, theirs = both
+    other = flags["against"] or flags["model"] or "PyTorch's operators"
+    kind = f"{other} in floats, from {flags['trained']}" if flags["trained"] else str(other)
+    facts = (str(sides.program.device), f"checkpoint {flags['checkpoint']}", f"sample {flags['sample']}",
+             f"ai8xsim {__version__}")  # fmt: skip
+    page = Page(f"{network} against {kind}", facts, diagnostics)
+    text = comparison_page(page, comparison, sides.trace, theirs.layers)
+    write_file(flags["html"], lambda stream: stream.write(text.encode()))
 
 
 def _nothing(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:

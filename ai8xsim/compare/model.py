@@ -51,7 +51,7 @@ class Factory:
     given: tuple[tuple[str, Any], ...] = ()
 
     def model(self, program: Program, has_bias: bool) -> nn.Module:
-        """The model for a program's sample and outputs, without batch normalizations."""
+        """The model for a program's sample and outputs, as its factory makes it."""
         shape = program.input_shape
         arguments = {
             "num_classes": program.layers[-1].output_shape.channels,
@@ -60,16 +60,23 @@ class Factory:
             "bias": has_bias,
             **dict(self.given),
         }
-        model = load_model(self.name, path=self.path, **arguments)
-        fuse_bn_layers(model)
-        return model.eval()
+        return load_model(self.name, path=self.path, **arguments)
 
 
 def trained_model(factory: Factory, program: Program, checkpoint: Checkpoint) -> tuple[nn.Module, Loaded]:
     """A factory's model with its checkpoint in it, by the setting that holds (see `ai8xsim.nn.setting`).
 
-    Whether the model was trained with `bias=True` no file says: the model whose biases are the checkpoint's is taken.
     Raises InputError, CheckpointError, OSError, ValueError.
+    """
+    model = with_fitting_biases(factory, program, checkpoint)
+    fuse_bn_layers(model)
+    return model.eval(), load_checkpoint(model, checkpoint.path)
+
+
+def with_fitting_biases(factory: Factory, program: Program, checkpoint: Checkpoint) -> nn.Module:
+    """A factory's model, made with or without `bias=True`: whichever has the biases that a quantized checkpoint holds.
+
+    No file says how the model was made. Raises InputError, OSError, ValueError.
     """
     stored = {layer.name for layer in checkpoint.layers if layer.bias is not None}
     models, refusal = [], ValueError("no model")
@@ -80,8 +87,7 @@ def trained_model(factory: Factory, program: Program, checkpoint: Checkpoint) ->
             refusal = fault
     if not models:
         raise refusal
-    model = min(models, key=lambda made: len(stored ^ _biased(made)))
-    return model, load_checkpoint(model, checkpoint.path)
+    return min(models, key=lambda made: len(stored ^ _biased(made)))
 
 
 def _biased(model: nn.Module) -> set[str]:
@@ -115,11 +121,11 @@ def _answers(model: nn.Module, program: Program, nchw: npt.NDArray[np.int8]) -> 
     return values
 
 
-def observe(model: nn.Module, program: Program, samples: Any) -> tuple[Call, ...]:
-    """Every call of a module of interest, in the order of execution."""
+def observe(model: nn.Module, program: Program, samples: Any, scale: float = 1.0) -> tuple[Call, ...]:
+    """Every call of a module of interest, in the order of execution; the samples times `scale` go in."""
     checked = checked_samples(samples, program.input_shape)
     x = torch.from_numpy(np.ascontiguousarray(checked.nhwc.transpose(0, 3, 1, 2))).float()
-    x = x.reshape(-1, *program.input_shape.array_shape)
+    x = x.reshape(-1, *program.input_shape.array_shape) * scale
     calls: list[Call] = []
     hooks = [
         module.register_forward_hook(_recorder(name, calls))

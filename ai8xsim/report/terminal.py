@@ -135,6 +135,21 @@ def print_layers_compared(comparison: Comparison) -> None:
         screen.print(Text(printable(line)), soft_wrap=True)
 
 
+def print_losses(comparison: Comparison) -> None:
+    """What each layer has lost from floats to integers, the worst first."""
+    screen = console()
+    table = plain_table("layer", "name", "theirs", "SQNR dB", "largest", "mean", "cosine")
+    for layer in comparison.worst_first:
+        *head, _, _, largest, mean, sqnr, cosine = _compared(layer)
+        table.add_row(*map(Text, (*head, sqnr, largest, mean, cosine)))
+    screen.print(table)
+    for layer in comparison.layers:
+        if layer.reason:
+            screen.print(Text(printable(f"not compared: {layer.title}, {layer.reason}")), soft_wrap=True)
+    for name in ("sqnr_db", "largest", "mean", "cosine"):
+        screen.print(Text(f"{name}: {MEANINGS[name]}"), soft_wrap=True)
+
+
 def _compared(layer: LayerComparison) -> tuple[str, ...]:
     head = str(layer.index), printable(layer.name or ""), printable(layer.theirs or "")
     measures = layer.measures
