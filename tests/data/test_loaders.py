@@ -383,3 +383,13 @@ def test_voc_keeps_single_objects_of_the_classes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"000003\.xml.* cannot be read") as caught:
         voc_loader(VocImages(("cat",)))((tmp_path, CHIP))
     assert caught.value.diagnostics[0].code == "damaged-annotation"
+
+
+def test_the_digits_are_those_of_the_bundled_network(digits: Path) -> None:
+    dataset = find_dataset(f"{ROOT / 'networks' / 'data' / 'digits.py'}:Digits")
+    _, test = dataset.load(digits, act_mode_8bit=True)
+    with np.load(digits / "samples.npz") as bundled:
+        assert [label for _, label in test] == bundled["labels"].tolist()
+        assert (np.stack([data.to_sample(image) for image, _ in test]) == bundled["images"]).all()
+    found = check_data(dataset, digits, CheckPlan(400, workers=0))
+    assert [render(d) for d in found.diagnostics] == []
