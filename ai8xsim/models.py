@@ -11,11 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from sysconfig import get_path
 from types import ModuleType
 from typing import Any
 
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def split_name(name: str) -> tuple[Path, str]:
@@ -113,5 +116,11 @@ def _standing_in(
 
 
 def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
+    """Whether a module is the user's own: not one of Python's, or installed in an environment within the repository.
+
+    Forgetting those would load them twice, which compiled ones do not survive.
+    """
     file = getattr(module, "__file__", None)
-    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
+    if file is None or INSTALLED & set(Path(file).parts) or Path(file).is_relative_to(get_path("stdlib")):
+        return False
+    return any(Path(file).is_relative_to(folder) for folder in folders)
