@@ -121,6 +121,9 @@ def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
     Forgetting those would load them twice, which compiled ones do not survive.
     """
     file = getattr(module, "__file__", None)
-    if file is None or INSTALLED & set(Path(file).parts) or Path(file).is_relative_to(get_path("stdlib")):
+    if file is None or not any(Path(file).is_relative_to(folder) for folder in folders):
         return False
-    return any(Path(file).is_relative_to(folder) for folder in folders)
+    installed = (get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return not (
+        INSTALLED & set(Path(file).parts) or any(Path(file).is_relative_to(path) for path in installed)
+    )
