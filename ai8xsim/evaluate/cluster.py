@@ -7,6 +7,8 @@ from threading import Lock
 from typing import Any, cast
 
 from distributed import Client, Worker, as_completed, get_worker
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
@@ -19,7 +21,7 @@ from ai8xsim.evaluate.sources import Sources
 from ai8xsim.evaluate.subject import Subject
 from ai8xsim.simulator import Simulator
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 10
 # Several slices make a task, for each of which the scheduler needs a millisecond; each thread gets TASKS or more, so
 # that all end at about the same time and little is lost with a worker.
 TASKS, MOST_TOGETHER = 32, 32
@@ -88,6 +90,7 @@ def connected(
 
 def _client(address: str, patience: float) -> Client:
     try:
+        get_backend(parse_address(address)[0])  # Client tries what it does not know for a minute
         return Client(address, timeout=patience, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as fault:
         reason = f"there is no Dask cluster here: {fault}"
