@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from ai8xsim.data.loaders.portraits import Portraits
 from benchmarks.cases import BUNDLED, GOLDEN, NETWORKS, RESIZED, Case, is_present, network_case
 from benchmarks.contestants import THREADS
 from benchmarks.growth import curves, streamed
@@ -18,6 +19,7 @@ from benchmarks.memory import run_memory
 from benchmarks.peak import Peak, measured_peak, read_bandwidth
 from benchmarks.race import Limits, Row, WrongAnswerError, race
 from benchmarks.report import Result, as_json
+from benchmarks.storage import COUNTS, print_storage, storage_json, storage_rows
 from benchmarks.table import print_result
 
 NAMES = (BUNDLED, *NETWORKS, *RESIZED)
@@ -143,6 +145,29 @@ def layers(
 def growth(seconds: float, file: Path | None, target: str | None) -> None:
     """How time grows with batch, image and channels, and whether memory does with the data set."""
     finish(_growth(seconds, target), file)
+
+
+@main.command()
+@click.option(
+    "--portraits",
+    "counts",
+    type=click.IntRange(1),
+    multiple=True,
+    default=COUNTS,
+    show_default=True,
+    help="Photographs to prepare, three items each; may be repeated.",
+)
+@click.option(
+    "--size", type=click.IntRange(16), default=352, show_default=True, help="Pixels of an item's side."
+)
+@file_option
+def storage(counts: tuple[int, ...], size: int, file: Path | None) -> None:
+    """Prepared items of a loader: a file for each, or all in memory."""
+    with _telling() as tell:
+        rows = list(storage_rows(counts, Portraits(size, fold_ratio=4), tell))
+    print_storage(rows)
+    if file is not None:
+        file.write_text(json.dumps(storage_json(rows), indent=2) + "\n", encoding="utf-8")
 
 
 @main.command(name="all")

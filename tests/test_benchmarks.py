@@ -315,3 +315,19 @@ def test_processor_is_told_by_family_and_model(tmp_path: Path, text: str, name: 
     cpuinfo.write_text(text, encoding="utf-8")
     assert processor(cpuinfo) == name
     assert telling_flags(cpuinfo) == (("avx2",) if "sse" in text else ())
+
+
+def test_storage_measures_both_forms_on_the_same_items(tmp_path: Path) -> None:
+    file = tmp_path / "storage.json"
+    words = ["storage", "--portraits", "2", "--portraits", "3", "--size", "32", "--json", str(file)]
+    shown = CliRunner().invoke(main, words)
+    assert shown.exit_code == 0, shown.output
+    rows = json.loads(file.read_text())["storage"]
+    assert [(row["form"], row["items"]) for row in rows] == [
+        ("files", 6),
+        ("memory", 6),
+        ("files", 9),
+        ("memory", 9),
+    ]
+    assert all(row["disk_bytes"] >= row["items"] * 32 * 32 * 4 for row in rows)
+    assert "later start s" in shown.output

@@ -41,7 +41,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "narrow-range", "constant-channel", "scrambled-axes", "fold-ratio", "fold-order", "label-type",
         "label-range", "class-missing", "class-weight", "unsteady-items", "unsteady-split",
         "truncation-ignored", "overlapping-sets", "repeated-items", "not-picklable", "workers-fail",
-        "network-input",
+        "network-input", "no-images", "damaged-image", "no-matte", "matte-mismatch", "damaged-annotation",
     },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
     "tests/test_pictures.py": {"not-an-image", "image-mode", "image-network", "image-size"},

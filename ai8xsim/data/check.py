@@ -104,7 +104,8 @@ class _Reader:
 
     def read(self, sets: tuple[Any, Any], act_mode_8bit: bool) -> tuple[Reading, ...]:
         """The items of both sets."""
-        lengths = [len(part) for part in sets]
+        with self.dataset.guarded("the length of a set"):
+            lengths = [len(part) for part in sets]
         count = sum(len(spread(length, self.plan.samples)) for length in lengths)
         if not self.total:
             self.total = 2 * count + min(self.plan.samples, lengths[1])

@@ -116,8 +116,7 @@ def read_items(
     for index in indices:
         try:
             with dataset.guarded(f"item {index} of {reading.title},"), seeded(seed + index):
-                raw = items[index]
-            read.append(observe(index, raw, reading.act_mode_8bit))
+                read.append(observe(index, items[index], reading.act_mode_8bit))
         except InputError as fault:
             failures.append((index, fault.diagnostics[0]))
         step()

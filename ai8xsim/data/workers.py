@@ -29,10 +29,11 @@ class _Measure(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        self.count += len(data)
+        size = memoryview(data).nbytes
+        self.count += size
         if self.count > LARGEST_PICKLE:
             raise _EnoughError
-        return len(data)
+        return size
 
 
 def try_workers(dataset: Dataset, test: Any, reading: Reading, workers: int) -> Workers:

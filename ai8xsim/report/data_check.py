@@ -83,6 +83,6 @@ def _zeros(subject: Subject) -> str:
     """Which of the two mappings the loader uses: it decides whether firmware agrees."""
     items = [item.values for _, item in subject.fitting_chip() if item.values is not None]
     if any(bool((values == 0).any()) for values in items):
-        return "0 occurs: pixels were divided by 256, as firmware does with `pixel ^ 0x80`"
-    why = "firmware that computes `pixel ^ 0x80` is one lower for 128 to 254"
-    return f"0 never occurs: pixels were divided by 255; {why}"
+        return "0 occurs, as where pixels are divided by 256: then firmware's `pixel ^ 0x80` is the same"
+    why = "then firmware's `pixel ^ 0x80` is one lower for 128 to 254"
+    return f"0 never occurs, as where pixels are divided by 255: {why}"

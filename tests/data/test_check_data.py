@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ai8xsim import MAX78000, read_checkpoint, read_network, render
+from ai8xsim import MAX78000, InputError, read_checkpoint, read_network, render
 from ai8xsim.data import CheckPlan, DataFindings, check_data, find_dataset
 from ai8xsim.data.findings.network import Against
 from ai8xsim.data.findings.table import CHECKS
@@ -97,6 +97,9 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
               (f"80 {ALL}", "torch.int32")),
     "array": ([after_normalize("image = image.numpy()")], "item-type", (f"160 {ALL}", "NumPy arrays")),
     "no array": ([after_normalize("image = 'photo'")], "item-type", (f"160 {ALL}", "is str", "ToTensor")),
+    "sparse tensor": (
+        [after_normalize("image = torch.sparse_coo_tensor(size=(3, 32, 32))")], "item-unreadable", (f"160 {ALL}",),
+    ),
     "not on the CPU": ([after_normalize("image = image.to('meta')")], "item-device", (f"160 {ALL}", "`meta`")),
     "no pair": ([("return image, label", "return image")], "item-structure", (f"160 {ALL}", "is a Tensor")),
     "triple": ([("return image, label", "return image, label, n")], "item-structure", ("is 3 parts",)),
@@ -270,10 +273,16 @@ def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path) ->
         [(INPUT, "'input': (12, 16, 16)"), after_normalize("image = ai8x.fold(2)(image)")],
         [(INPUT, "'input': (16, 8, 8)"), after_normalize("image = ai8x.fold(4)(image[:1])")],
         [(INPUT, "'input': (1, 32, 32)"), after_normalize("image = image[:1]")],
+        [(INPUT, "'input': (4, 16, 16)"), after_normalize("image = ai8x.fold(2)(ai8x.bayer_filter()(image))")],
+        [(INPUT, "'input': (4, 16, 16), 'fold_ratio': 2"),
+         after_normalize("image = ai8x.fold(2)(ai8x.bayer_filter()(image))")],
         [("image = self.normalize(image)", "image = self.normalize((image > .4).float())")],
         [("label = n % 2", "label = torch.tensor(n % 2)")],
+        [("label = n % 2", "label = n % 2, 0")],
+        [("label = n % 2", "label = {'boxes': torch.rand(2, 4)}")],
         [("label = n % 2", "label = np.full((32, 32), n % 2)")],
         [("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")],
+        [("('china', 'flower')", "('object',)"), ("label = n % 2", "label = torch.rand(2, 4), torch.ones(2).long()")],
         [("'flower')", "'flower'), 'regression': True"), ("label = n % 2", "label = np.float32(n / 7)")],
         [("label = n % 2", "label = int(n % 10 == 0)"), ("'loader'", "'weight': (0.1, 1), 'loader'")],
         [after_normalize("if len(self.indices) == 60 and torch.rand(1) < .5: image = image.flip(2)")],
@@ -330,6 +339,12 @@ def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) ->
         checked(tmp_path, boxes, collate, ("'loader'", "'collate': collate, 'loader'"), workers=1).diagnostics
         == ()
     )
+
+
+def test_a_length_that_raises_is_a_fault_of_the_loader(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="length of a set of `Crops` failed") as caught:
+        checked(tmp_path, ("return len(self.indices)", "return len(self.files)"))
+    assert "has no attribute 'files'" in render(caught.value.diagnostics[0])
 
 
 def test_few_samples_of_many_are_said_to_be_few(tmp_path: Path) -> None:

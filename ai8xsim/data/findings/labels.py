@@ -31,8 +31,12 @@ def label_type(subject: Subject) -> Found:
 
 
 def label_range(subject: Subject) -> Found:
-    """Labels that are no class of `output`, and labels that are no numbers."""
-    if subject.dataset.is_regression:
+    """Labels that are no class of `output`, and labels that are no numbers.
+
+    A single label means regression, but for objects: there it is the only class.
+    """
+    objects = any(_is_detection(item) for r in subject.readings for item in r.items)
+    if subject.dataset.is_regression and not (objects and not subject.dataset.regression):
         yield from _regression(subject)
         return
     classes = len(subject.dataset.output)
@@ -152,10 +156,17 @@ def _is_detection(item: Item) -> bool:
     return isinstance(item.label, tuple | list | dict)
 
 
+def _are_boxes(label: tuple[Any, ...]) -> bool:
+    """Whether this is (boxes, labels), with four corners a box."""
+    if len(label) != 2 or not all(isinstance(part, np.ndarray) for part in label):
+        return False
+    return bool(label[0].ndim == 2 and label[0].shape[1] == 4 and label[1].ndim == 1)
+
+
 def _outside(item: Item, classes: int) -> Any:
     """The first label that is no class; None where there is none."""
     label, least = item.label, 0
-    if isinstance(label, tuple) and len(label) == 2 and isinstance(label[1], np.ndarray):
+    if isinstance(label, tuple) and _are_boxes(label):
         label, least = label[1], 1
     if not isinstance(label, np.ndarray) or label.dtype.kind not in "iufb":
         return None

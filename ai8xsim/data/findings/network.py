@@ -48,3 +48,5 @@ def network_input(dataset: Dataset, against: Against) -> Found:
         why = tuple(d.sentence() for d in found[:3])
         mend = "`input` and the description must be about the same data: size, fold, channels"
         yield error("network-input", message, dataset.place("input"), "", why, mend)
+    elif against.checkpoint is None:
+        yield NotRun("network-input", "no checkpoint says the sizes of weights; only channels were compared")
