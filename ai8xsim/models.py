@@ -7,16 +7,18 @@ which is what importing a model means.
 
 import importlib.util
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from sysconfig import get_path
 from types import ModuleType
 from typing import Any
 
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 def split_name(name: str) -> tuple[Path, str]:
@@ -114,9 +116,14 @@ def _standing_in(
 
 
 def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
-    """Whether a module is the user's own: in the folders, and not installed (in a virtual environment inside them)."""
+    """Whether a module is the user's own: not one of Python's, or installed in an environment within the repository.
+
+    Forgetting those would load them twice, which compiled ones do not survive.
+    """
     file = getattr(module, "__file__", None)
     if file is None or not any(Path(file).is_relative_to(folder) for folder in folders):
         return False
-    installed = (sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return not any(Path(file).is_relative_to(folder) for folder in installed)
+    installed = (get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return not (
+        INSTALLED & set(Path(file).parts) or any(Path(file).is_relative_to(path) for path in installed)
+    )

@@ -36,7 +36,11 @@ FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, metavar="K",
               help="How many samples of each set to read, spread evenly.")  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(0), default=2, show_default=True, help="Workers to try; 0: none."
+    "--workers",
+    type=click.IntRange(0),
+    default=2,
+    show_default=True,
+    help="Workers to try; 0: no other process.",
 )
 @click.option("--sheet", type=FILE, metavar="PNG", help="Write a contact sheet.")
 @click.option("--histogram", type=FILE, metavar="PNG", help="Write a histogram of the channels.")

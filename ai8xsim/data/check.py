@@ -9,6 +9,7 @@ from ai8xsim.data.dataset import Dataset
 from ai8xsim.data.findings.network import Against, network_input
 from ai8xsim.data.findings.subject import NotRun, Subject, Workers
 from ai8xsim.data.findings.table import CHECKS
+from ai8xsim.data.probe import try_process
 from ai8xsim.data.reading import Progress, Reading, no_progress, read_items, seeded, spread
 from ai8xsim.data.workers import try_workers
 from ai8xsim.diagnostics import Diagnostic, errors_among
@@ -20,7 +21,7 @@ SETS = ("train", "test")
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """How thoroughly: samples of each set to read, workers to try (0: none), seed of the generators."""
+    """How thoroughly: samples of each set to read, workers to try (0: no other process), seed of the generators."""
 
     samples: int = SAMPLES
     workers: int = 2
@@ -88,7 +89,8 @@ def read_data(
     training = reader.read(training_sets, act_mode_8bit=False)
     del training_sets
     reloaded, truncated = reader.reload(chip[1])
-    return Subject(dataset, chip, training, unseeded, restless, reloaded, truncated, workers)
+    elsewhere = workers if workers.why_not else try_process(dataset, data_dir, chip[1], plan.seed)
+    return Subject(dataset, chip, training, unseeded, restless, reloaded, truncated, workers, elsewhere)
 
 
 class _Reader:

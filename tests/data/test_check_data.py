@@ -327,6 +327,17 @@ def test_faults_that_only_other_processes_meet(change: Any, code: str, words: st
     assert words in "\n".join(render(d) for d in found.diagnostics)
 
 
+@pytest.mark.parametrize(
+    "order", ["sorted(range(60, 200), key=lambda n: hash(str(n)))", "list(set(map(str, range(60, 200))))"]
+)
+def test_a_split_by_pythons_hash_is_found_in_another_process(order: str, tmp_path: Path) -> None:
+    text = f"    if test: test.indices = [int(n) for n in {order}][:len(test)]\n" + RETURN
+    (found,) = checked(tmp_path, (RETURN, text), workers=1).diagnostics
+    assert found.code == "unsteady-split"
+    assert "of 16 samples of the test set are others in another process" in found.message
+    assert "hashlib" in found.help
+
+
 def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) -> None:
     boxes = ("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")
     (found,) = checked(tmp_path, boxes, workers=1).diagnostics

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,6 +257,47 @@ def test_killed_in_the_middle_and_started_again_is_as_if_undisturbed(
     again = open_store(form, killed / "store", sources_of(killed, 700), counted)
     assert equal(items_of(again), [counted(source) for source in sources_of(calm, 700)])
     assert files_of(killed / "store") == files_of(calm / "store")
+
+
+LOADING = """
+import os, signal, sys
+import numpy as np
+from pathlib import Path
+from types import SimpleNamespace
+from ai8xsim.data.loaders.portraits import Portraits, portrait_loader
+
+folder, form, after = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+count, savez = 0, np.savez
+
+def dying(stream, **arrays):
+    global count
+    count += 1
+    if count > after:
+        stream.write(b"PK half of a file")
+        os.kill(os.getpid(), signal.SIGKILL)
+    savez(stream, **arrays)
+
+np.savez = dying
+args = SimpleNamespace(act_mode_8bit=True, truncate_testset=False)
+portrait_loader(Portraits(16, test_share=0.3, storage=form))((folder, args))
+"""
+
+
+@pytest.mark.parametrize(("form", "after"), [("files", 17), ("files", 45), ("memory", 0), ("memory", 1)])
+def test_a_loader_that_was_killed_goes_on_as_if_undisturbed(
+    form: str, after: int, portraits: Path, tmp_path: Path
+) -> None:
+    recipe = replace(SMALL, storage=form)
+    calm = [contents(part) for part in loaded(portraits, recipe)]
+    for part in ("clip_img", "matting"):
+        shutil.copytree(portraits / part, tmp_path / part)
+    command = [sys.executable, "-c", LOADING, str(tmp_path), form, str(after)]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    made = len(list((tmp_path / "prepared").rglob("*.npz")))
+    assert made == after
+    assert [contents(part) for part in loaded(tmp_path, recipe)] == calm
+    assert not list((tmp_path / "prepared").rglob("*.tmp"))
 
 
 def prepare(folder: Path, form: str) -> str:

@@ -32,7 +32,7 @@ class ToTensor:
     def __call__(self, image: Any) -> torch.Tensor:
         array = np.asarray(image)
         array = array[:, :, None] if array.ndim == 2 else array
-        tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+        tensor = torch.from_numpy(array.transpose(2, 0, 1).copy())
         return tensor.float().div(255) if array.dtype == np.uint8 else tensor
 
 

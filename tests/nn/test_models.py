@@ -68,6 +68,21 @@ def test_a_users_file_runs_unchanged_and_leaves_no_trace(model_file: Path) -> No
     assert sys.path == path
 
 
+def test_what_is_installed_within_the_repository_stays_imported(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment within the repository: its compiled modules cannot be loaded twice."""
+    installed = model_file.parents[1] / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "thing_of_others.py").write_text("VALUE = object()\n")
+    monkeypatch.syspath_prepend(str(installed))
+    model_file.write_text("import thing_of_others\n" + MODEL)
+    load(model_file, simulate=False)
+    first = sys.modules["thing_of_others"]
+    load(model_file, simulate=False)
+    assert sys.modules.pop("thing_of_others") is first
+
+
 def test_what_cannot_be_imported_says_why(model_file: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.py"
     broken.write_text("import nowhere_to_be_found\n")

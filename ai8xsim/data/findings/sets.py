@@ -44,10 +44,19 @@ def changes_when_loaded_again(subject: Subject) -> tuple[int, int, str] | None:
 def unsteady_split(subject: Subject) -> Found:
     """A loader that makes another test set each time: by an unseeded shuffle, for example."""
     changed = changes_when_loaded_again(subject)
+    elsewhere = subject.elsewhere.different
+    if subject.elsewhere.why_not:
+        yield NotRun("unsteady-split in another process", subject.elsewhere.why_not)
+    if elsewhere and not changed:
+        count = f"{len(elsewhere)} of {subject.elsewhere.read} samples"
+        message = f"{count} of the test set are others in another process, first item {elsewhere[0]}"
+        why = ("Python's `hash` of a text is another one in each process, and so is the order of a set",)
+        mend = "split by hashlib's hash of the name, and sort what comes out of a set"
+        yield warning("unsteady-split", message, subject.dataset.place("loader"), "", why, mend)
     if changed:
-        count, total, first = changed
+        number, total, first = changed
         message = (
-            f"{count} of {total} samples of the test set change when the loader is called again: {first}"
+            f"{number} of {total} samples of the test set change when the loader is called again: {first}"
         )
         why = ("then items of the test set have been trained on before, and no accuracy can be repeated",)
         mend = "split by a hash of the file name (hashlib, not Python's `hash`), or shuffle with a fixed seed"

@@ -36,9 +36,9 @@ class Subject:
     """Everything that was read of a data set.
 
     chip, training: the sets in the two modes, all read with the same seeds. unseeded: numbers of items that differ
-    between two readings with the same seed, by set. restless: numbers of test items that differ with another seed.
-    reloaded: the test set of another call of the loader, with another seed. truncated: the length of the test set with
-    `truncate_testset`.
+    between two readings with the same seed, by set. restless: numbers of test items that differ with another seed, of
+    how many. reloaded: the test set of another call of the loader, with another seed. truncated: the length of the test
+    set with `truncate_testset`. workers: the test set through a DataLoader. elsewhere: in a process with other hashes.
     """
 
     dataset: Dataset
@@ -49,6 +49,7 @@ class Subject:
     reloaded: Reading | None = None
     truncated: int | None = None
     workers: Workers = Workers()
+    elsewhere: Workers = Workers()
 
     @property
     def readings(self) -> tuple[Reading, ...]:
