@@ -1,8 +1,9 @@
 """From a picture in a file to the sample that enters the chip, and from samples and outputs to pictures."""
 
 import re
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -105,9 +106,12 @@ def read_picture(path: Path) -> Picture:
     """
     path.open("rb").close()
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _seen(image, path)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            with Image.open(path) as image:
+                image.load()
+                picture = _seen(image, path)
+        return replace(picture, notes=(*picture.notes, *(f"Pillow says: {entry.message}" for entry in said)))
     except InputError:
         raise
     except Exception as fault:  # what damaged files make Pillow's decoders raise is open-ended

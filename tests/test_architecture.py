@@ -169,6 +169,8 @@ def test_the_table_of_codes_is_exactly_what_is_used() -> None:
         ("from ai8xsim import read_checkpoint", ("numba", "torch", "rich")),
         ("from ai8xsim import resolve", ("numba", "torch", "rich")),
         ("from ai8xsim import Simulator", ("torch", "rich")),
+        ("import ai8xsim.evaluate.sources", ("torch", "sklearn", "distributed", "PIL", "rich")),
+        ("import ai8xsim.images", ("torch", "numba", "rich")),
         ("import ai8xsim.cli", ("numba", "torch", "numpy", "yaml", "rich")),
     ],
 )

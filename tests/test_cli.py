@@ -208,11 +208,11 @@ def test_quiet_says_nothing(work: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give one of --sample, --batch and --random"),
-        (("--sample", "sample.npy", "--random", 1), "give one of --sample, --batch and --random"),
+        ((), "give one of --sample, --batch, --image and --random"),
+        (("--sample", "sample.npy", "--random", 1), "give one of --sample, --batch, --image and --random"),
         (("--sample", "nothing.npy"), "nothing.npy: No such file or directory"),
         (("--sample", "sample.npy", "--device", "MAX78001"), "is none of MAX78000, MAX78002"),
-        (("--sample", "sample.npy", "--colour"), "No such option"),
+        (("--sample", "sample.npy", "--flavour"), "No such option"),
         (("--sample", "sample.npy", "--output", "no/such/folder.npy"), "there is no folder no/such"),
         (("--random", 1, "--input-shape", "x"), "is neither C,H,W nor C,L"),
         (("--random", 1, "--input-shape", "1,99999,99999"), "is neither C,H,W nor C,L"),

@@ -48,6 +48,11 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "policy-key", "policy-value", "labels-do-not-fit", "model-failed", "loss-not-finite", "cannot-resume",
     },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
+    "tests/test_pictures.py": {"not-an-image", "image-mode", "image-network", "image-size"},
+    "tests/evaluate": {
+        "no-samples", "unloadable-sample", "unscorable-target", "invalid-target", "class-count", "model-output",
+        "not-a-journal", "other-journal", "journal-in-use", "changed-data", "cluster-failed",
+    },
 }  # fmt: skip
 
 

@@ -4,9 +4,11 @@ import errno
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
 from distributed import Client, Worker, as_completed, get_worker
+from distributed.comm.addressing import parse_address
+from distributed.comm.registry import get_backend
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.scheduler import KilledWorker
 
@@ -19,10 +21,10 @@ from ai8xsim.evaluate.sources import Sources
 from ai8xsim.evaluate.subject import Subject
 from ai8xsim.simulator import Simulator
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 10
 # Several slices make a task, for each of which the scheduler needs a millisecond; each thread gets TASKS or more, so
 # that all end at about the same time and little is lost with a worker.
-TASKS, MOST_TOGETHER = 32, 32
+TASKS, MOST_TOGETHER = 16, 32
 
 
 class Opened(WorkerPlugin):
@@ -88,6 +90,7 @@ def connected(
 
 def _client(address: str, patience: float) -> Client:
     try:
+        get_backend(parse_address(address)[0])  # Client tries what it does not know for a minute
         return Client(address, timeout=patience, set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as fault:
         reason = f"there is no Dask cluster here: {fault}"
@@ -100,22 +103,16 @@ def _parts(client: Client, name: str, slices: Sequence[range]) -> Generator[Part
     bundles = [slices[n : n + together] for n in range(0, len(slices), together or 1)]
     futures = client.map(_computed, [name] * len(bundles), bundles, pure=False)
     with client.as_current():
-        completed = as_completed(futures)  # type: ignore[no-untyped-call]
+        completed = as_completed(futures, with_results=True)  # type: ignore[no-untyped-call]
     try:
-        for future in completed:
-            yield from _result(future)
+        for future, parts in completed:
+            yield from parts
             future.release()  # so that the scheduler forgets it
-    finally:
-        client.cancel(futures, reason="the evaluation ended")  # type: ignore[no-untyped-call]
-
-
-def _result(future: Any) -> list[Part]:
-    try:
-        parts: list[Part] = future.result()
     except KilledWorker as fault:
         mend = "look into the workers' logs: memory, or a crash in the data set's own code"
         raise _failure("the same samples ended several workers", (str(fault),), mend) from None
-    return parts
+    finally:
+        client.cancel(futures, reason="the evaluation ended")  # type: ignore[no-untyped-call]
 
 
 def _computed(name: str, slices: Sequence[range]) -> list[Part]:

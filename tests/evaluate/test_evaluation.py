@@ -1,5 +1,7 @@
 """Evaluations in this process: they equal sample-by-sample simulation, end early and go on, and refuse bad data."""
 
+import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from sklearn.metrics import jaccard_score
 
 from ai8xsim import Ai8xsimError, InputError, Program, Simulator, render
-from ai8xsim.data import unfold
+from ai8xsim.data import find_dataset, unfold
 from ai8xsim.evaluate import Evaluation, Kind, Subject, Task, computed, cut, evaluate
 from ai8xsim.evaluate.batches import LARGEST_SLICE, prefetched
 from ai8xsim.evaluate.document import document
@@ -314,3 +316,15 @@ def test_a_target_that_is_no_number_is_refused(pictures: Program, pairs: Pairs) 
         with pytest.raises(InputError) as refused:
             Subject.of(pictures, [(pairs[0][0], target)])
         assert refused.value.diagnostics[0].code == "unscorable-target"
+
+
+def test_what_is_installed_inside_the_users_folder_stays_imported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a virtual environment inside a project: some packages cannot be imported a second time."""
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    file = folder / "my_data.py"
+    file.write_text("import colorsys\n" + file.read_text())
+    around = Path(sysconfig.get_path("stdlib")).parent
+    find_dataset(f"{file}:HeldOut", path=around)
+    assert "colorsys" in sys.modules
