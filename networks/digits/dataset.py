@@ -53,9 +53,10 @@ def digits_get_datasets(
     train, test, train_labels, test_labels = train_test_split(
         normalized, torch.from_numpy(labels), test_size=HELD_OUT, stratify=labels, random_state=SEED
     )
-    is_moved = not args.act_mode_8bit
+    if args.truncate_testset:
+        test, test_labels = test[:1], test_labels[:1]
     return (
-        Digits(train, train_labels, is_moved) if load_train else None,
+        Digits(train, train_labels, is_moved=True) if load_train else None,
         Digits(test, test_labels, is_moved=False) if load_test else None,
     )
 

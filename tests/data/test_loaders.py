@@ -428,7 +428,7 @@ def test_voc_keeps_single_objects_of_the_classes(tmp_path: Path) -> None:
 
 
 def test_the_digits_are_those_of_the_bundled_network(digits: Path) -> None:
-    dataset = find_dataset(f"{ROOT / 'networks' / 'data' / 'digits.py'}:Digits")
+    dataset = find_dataset(f"{digits / 'dataset.py'}:digits")
     _, test = dataset.load(digits, act_mode_8bit=True)
     with np.load(digits / "samples.npz") as bundled:
         assert [label for _, label in test] == bundled["labels"].tolist()
