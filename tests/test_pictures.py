@@ -316,7 +316,7 @@ def test_the_command_draws_segments(work: Path) -> None:
         "1,8,8",
         "--picture",
         "p.png",
-        "--out-fold",
+        "--out-fold-ratio",
         "2",
         "--output",
         "o.npy",

@@ -49,7 +49,10 @@ INTERRUPTED = 130
 )
 @with_options(*MODEL_OPTIONS)
 @click.option(
-    "--out-fold", type=click.IntRange(1), metavar="R", help="The output is folded by R; else as targets tell."
+    "--out-fold-ratio",
+    type=click.IntRange(1),
+    metavar="R",
+    help="The output is folded by R; else as targets tell.",
 )
 @click.option("--dask", metavar="ADDRESS", help="Spread the work over the Dask cluster at this address.")
 @click.option("--journal", type=FILE, help="Where finished parts are kept until all are; kept if given.")
@@ -104,7 +107,7 @@ def _sources(network: Path, flags: dict[str, Any]) -> "Sources":
         device=flags["device"].name,
         options=loader_options(flags),
         path=path,
-        fold=flags["out_fold"],
+        fold=flags["out_fold_ratio"],
         model=model,
     )
 

@@ -61,7 +61,7 @@ PICTURE_OPTIONS = (
         type=click.Choice(["image", "segments"]),
         help="What the output is; an image if it has 1 or 3 channels.",
     ),
-    click.option("--out-fold", type=click.IntRange(1), metavar="R", help="The output is folded by R."),
+    click.option("--out-fold-ratio", type=click.IntRange(1), metavar="R", help="The output is folded by R."),
 )
 
 
@@ -96,7 +96,7 @@ def draw(trace: "Trace", sample: Any, photo: Photo | None, flags: Mapping[str, A
     if rows * columns == 1:
         raise click.UsageError(f"--picture: the output {'x'.join(map(str, shape))} has one pixel")
     folded_alike = (rows, columns) == sample.shape[1:] and channels % ratio**2 == 0
-    out_ratio = flags["out_fold"] or (ratio if folded_alike else 1)
+    out_ratio = flags["out_fold_ratio"] or (ratio if folded_alike else 1)
     drawn: Drawn = flags["picture_as"] or (
         "image" if channels in {out_ratio**2, 3 * out_ratio**2} else "segments"
     )

@@ -12,7 +12,7 @@ ROWS = table(
     Code("unscorable-target", "A target cannot be held against the network's output.",
          "A class is one number, for an output of one pixel; a segmentation has a number for each pixel; for "
          "regression a target has as many values as the output. Boxes of detected objects are not scored.",
-         "Take the data set that the network was made for; say with `--out-fold` by how much its output is folded."),
+         "Take the data set that the network was made for; say with `--out-fold-ratio` how its output is folded."),
     Code("invalid-target", "A target is no class of the data set, or no finite number, or has another shape.",
          "Classes count from 0; each target must have the first one's shape.", "Mend the data set's labels."),
     Code("class-count", "The data set names another number of classes than the network tells apart.",

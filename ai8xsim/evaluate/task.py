@@ -119,5 +119,5 @@ def _unscorable(program: Program, what: str) -> Diagnostic:
         "a class is one number for an output of one pixel, a segmentation one number for each pixel",
         "for `regression` a target has as many values as the output",
     )
-    mend = "take the network made for this data set, and `--out-fold` where its output is folded"
+    mend = "take the network made for this data set, and `--out-fold-ratio` where its output is folded"
     return error("unscorable-target", message, None, "", why, mend)
