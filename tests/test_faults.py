@@ -27,7 +27,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "inexact-bias", "all-zero-weights", "unread-layer-values",
     },
     "tests/test_samples.py": {"sample-shape", "sample-range", "sample-fraction", "sample-type"},
-    "tests/nn": {"not-importable", "missing-tensors", "ignored-tensors", "defaulted-tensors"},
+    "tests/nn": {"not-importable", "missing-tensors", "ignored-tensors", "defaulted-tensors", "activation-threshold"},
     "tests/test_quantize.py": {"already-quantized"},
     "tests/compare": {
         "average-rounding", "plain-pooling", "activation-differs", "output-shift-differs", "output-rounding",

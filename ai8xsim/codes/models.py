@@ -13,6 +13,10 @@ ROWS = table(
     Code("ignored-tensors", "The checkpoint holds tensors for which the model has no place.",
          "The vendor's loader drops them without a word: a model made without bias loses stored biases.",
          "Make the model with `bias=True`, or accept it."),
+    Code("activation-threshold", "A trained checkpoint holds activation thresholds.",
+         "Training software of 2025 shifts a layer's output by so much less while it trains, and its quantizer takes "
+         "that into `output_shift`; training with the chip's arithmetic knows only the shift.",
+         "Quantize the checkpoint, or load it with `setting(behaviour=\"vendor\")`."),
     Code("defaulted-tensors", "The checkpoint lacks numbers of the model's layers.",
          "Old files have no `shift_quantile`, for example; the layer keeps its default.", "Nothing, mostly."),
 )  # fmt: skip

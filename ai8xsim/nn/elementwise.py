@@ -42,15 +42,23 @@ class Sub(Eltwise):
 class _Bitwise(Eltwise):
     """On the 8 bits of each value. UNVERIFIED in training: no gradient passes, as none would mean anything.
 
-    The vendor's modules compute something else here (`spec/TRAINING.md` 9 E); both behaviours compute the bits.
+    The vendor's modules take data to lie in [-0.5, 0.5) and to be offset by a half, which it is neither in training
+    nor in evaluation: `vendor` behaviour gives what they give (`spec/TRAINING.md` 9 E).
     """
 
     def forward(self, *operands: Tensor) -> Tensor:
+        if self.setting.behaviour == "vendor":
+            y = reduce(self._combined_by_vendor, operands)
+            return arithmetic.saturate(y) if self.setting.simulate else y.clamp(-1, 127 / 128)
         scale = 1.0 if self.setting.simulate else 128.0
         bits = [torch.round(x * scale).to(torch.int32) for x in operands]
-        y: Any = reduce(self.combine, bits)
-        combined: Tensor = y.to(operands[0].dtype) / scale
-        return combined
+        combined: Any = reduce(self.combine, bits)
+        values: Tensor = combined.to(operands[0].dtype) / scale
+        return values
+
+    def _combined_by_vendor(self, a: Tensor, b: Tensor) -> Tensor:
+        bytes_ = [torch.round((x + 0.5) * 256).to(torch.int32) for x in (a, b)]
+        return self.combine(*bytes_) / 256 - 0.5
 
 
 class BitwiseXor(_Bitwise):

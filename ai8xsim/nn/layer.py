@@ -44,6 +44,9 @@ class Layer(nn.Module):
         self.pool, self.op, self.bn = parts.pool, parts.op, parts.bn
         self.setting: Setting = current_setting()
         self.final_scale = 0.0  # of training software of 2025: a power of two behind the output
+        self.activation_threshold = (
+            0.0  # of the same: by how much less training shifts; quantizing takes it in
+        )
         self.output_shift = _fixed(0.0)
         self.set_bits(None)
 
@@ -147,7 +150,14 @@ class Layer(nn.Module):
             y = arithmetic.saturate(torch.floor(acc / 128 + 0.5))
         return y * 2.0**self.final_scale if self.final_scale else y
 
+    @property
+    def is_never_activated_by_vendor(self) -> bool:
+        """Whether `vendor` behaviour leaves the activation out, by an oversight in the vendor's class."""
+        return False
+
     def _activated(self, x: Tensor) -> Tensor:
+        if self.setting.behaviour == "vendor" and self.is_never_activated_by_vendor:
+            return x
         if self.activation == "ReLU":
             return torch.relu(x)
         return x.abs() if self.activation == "Abs" else x
@@ -184,12 +194,14 @@ class Layer(nn.Module):
             normed: Tensor = self.bn(y)
             y = normed / 4
         if not self.wide:
-            y = y * torch.exp2(shift)
+            threshold = self.activation_threshold
+            y = y * torch.exp2((shift - threshold).clamp(-15, 15) if threshold else shift)
         y = self._activated(y)
         if is_quantized:
             steps = float(1 << 14) if self.wide else 128.0
             y = arithmetic.round_half_up(y * steps) / steps
-        return y.clamp(-32768, 32768) if self.wide else y.clamp(-1, 127 / 128)
+        y = y.clamp(-32768, 32768) if self.wide else y.clamp(-1, 127 / 128)
+        return y * 2.0**self.final_scale if self.final_scale else y
 
     def _trained_pool(self, x: Tensor, is_quantized: bool) -> Tensor:
         assert self.pool is not None

@@ -1,7 +1,7 @@
 """A user's model file and its checkpoint."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -83,8 +83,8 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
     Raises CheckpointError, OSError.
     """
     stored = read_state(path)
-    tensors = _without_prefixes(stored)
     own = model.state_dict()
+    tensors = _without_prefixes(stored, own)
     extra = [name for name in tensors if name not in own and name.rsplit(".", 1)[-1] not in LATER_KEYS]
     missing = [name for name in own if name not in tensors]
     lost = [name for name in missing if name.rsplit(".", 1)[-1] in {"weight", "bias"}]
@@ -100,31 +100,50 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
 
 
 def _scales(model: nn.Module, path: str, tensors: Mapping[str, torch.Tensor]) -> list[Diagnostic]:
-    """Give layers their `final_scale`, which `vendor` behaviour applies and the chip has not."""
-    scaled = {}
+    """Give layers their `final_scale` and `activation_threshold`, which `vendor` behaviour applies; the chip has neither.
+
+    A quantized checkpoint's shifts hold its thresholds already.
+    """
+    found = []
+    for key, code in (("final_scale", "final-scale"), ("activation_threshold", "activation-threshold")):
+        scaled = dict(_powers(model, key, tensors))
+        if scaled:
+            message = f"{len(scaled)} layers have `{key}`, by which the chip does not multiply"
+            names = ", ".join(f"`{name}`: {power:g}" for name, power in list(scaled.items())[:8])
+            mend = 'see what PyTorch makes of it with `setting(behaviour="vendor")`'
+            found.append(error(code, message, Span(path), "", (names,), mend))
+    return found
+
+
+def _powers(model: nn.Module, key: str, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
+    """The layers that compute as the chip and yet are given such a power of two."""
     for name, module in model.named_modules():
-        if isinstance(module, Layer) and f"{name}.final_scale" in tensors:
-            module.final_scale = float(tensors[f"{name}.final_scale"].item())
-            if module.final_scale and module.setting.behaviour == "chip":
-                scaled[name] = module.final_scale
-    if not scaled:
-        return []
-    message = f"{len(scaled)} layers have a `final_scale`, by which the chip does not multiply"
-    names = ", ".join(f"`{name}`: {scale:g}" for name, scale in list(scaled.items())[:8])
-    mend = 'see what PyTorch makes of it with `setting(behaviour="vendor")`'
-    return [error("final-scale", message, Span(path), "", (names,), mend)]
+        if isinstance(module, Layer) and f"{name}.{key}" in tensors:
+            power = float(tensors[f"{name}.{key}"].item())
+            is_taken_in = key == "activation_threshold" and module.setting.simulate
+            setattr(module, key, 0.0 if is_taken_in else power)
+            if getattr(module, key) and module.setting.behaviour == "chip":
+                yield name, power
 
 
-def _without_prefixes(stored: TrainedCheckpoint) -> dict[str, torch.Tensor]:
+def _without_prefixes(stored: TrainedCheckpoint, own: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors by the model's names for them."""
     tensors: dict[str, torch.Tensor] = {}
     for key, value in stored.tensors.items():
         name = key
         while name.startswith(("module.", "_orig_mod.")):
             name = name.partition(".")[2]
-        for old in (".conv2d.", ".conv1d.", ".linear."):
-            name = name.replace(old, ".op.")
-        tensors.setdefault(name, torch.from_numpy(value.copy()))
+        tensors.setdefault(_present_name(name, own), torch.from_numpy(value.copy()))
     return tensors
+
+
+def _present_name(name: str, own: Mapping[str, Any]) -> str:
+    """With `op` for what old files call an operation; a layer of the user's may well be called `linear`."""
+    layer, _, tensor = name.rpartition(".")
+    layer, _, operation = layer.rpartition(".")
+    if name not in own and operation in {"conv1d", "conv2d", "linear"}:
+        return f"{layer}.op.{tensor}"
+    return name
 
 
 def _report(path: str, extra: list[str], defaulted: list[str]) -> list[Diagnostic]:

@@ -41,6 +41,10 @@ class Fused(Layer):
         if bits is not None:
             self.set_bits(bits)
 
+    @property
+    def is_never_activated_by_vendor(self) -> bool:
+        return self.kind.is_never_activated_by_vendor
+
 
 class Pool(Layer):
     """A pool without an operation; `pooling` and `dimensions` say which."""

@@ -33,6 +33,11 @@ class Kind:
         is_plain = not (pool or norm or self.activation)
         return inner if is_plain else f"Fused{inner}"
 
+    @property
+    def is_never_activated_by_vendor(self) -> bool:
+        """Whether the vendor's class of this name leaves its `Abs` out. Source: `spec/TRAINING.md` 2.5."""
+        return self.name in {"FusedMaxPoolConv1dBNAbs", "FusedAvgPoolConv1dBNAbs"}
+
 
 def kinds() -> Iterator[Kind]:
     """Every module with an operation."""

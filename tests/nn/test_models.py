@@ -186,6 +186,71 @@ def test_a_final_scale_is_applied_as_the_vendor_does_and_refused_for_the_chip(
     assert torch.equal(model.conv2(model.conv1(x)), 2 * before)
 
 
+@pytest.mark.parametrize("behaviour", ["chip", "vendor"])
+def test_thresholds_of_a_trained_checkpoint_shift_training_only(
+    behaviour: str, model_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "thresholds.pth.tar"
+    with ai8x.setting("MAX78000", behaviour=behaviour):  # type: ignore[arg-type]
+        model = ai8x.load_model(f"{model_file}:net", 5, 2, (8, 8), bias=True)
+    ai8x.fuse_bn_layers(model)
+    ai8x.initiate_qat(model, {"weight_bits": 8})
+    state = model.state_dict() | {"conv2.activation_threshold": torch.tensor(-1.0)}
+    torch.save({"arch": "net", "epoch": 1, "state_dict": state}, path)
+    if behaviour == "chip":
+        with pytest.raises(CheckpointError, match="activation_threshold") as caught:
+            ai8x.load_checkpoint(model, path)
+        assert [d.code for d in caught.value.diagnostics] == ["activation-threshold"]
+        return
+    x = torch.rand(1, 6, 8, 8) / 64
+    with torch.no_grad():
+        before = model.conv2(x)
+        ai8x.load_checkpoint(model, path)
+        after = model.conv2(x)
+    assert float((after - 2 * before).abs().max()) <= 1 / 128
+    assert not torch.equal(after, before)
+    evaluated = load(model_file, simulate=True)
+    ai8x.fuse_bn_layers(evaluated)
+    ai8x.load_checkpoint(evaluated, path)  # its shifts would hold the thresholds
+    assert evaluated.conv2.activation_threshold == 0
+
+
+NAMED = """
+import ai8x
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, num_classes, num_channels, dimensions, bias, **kwargs):
+        super().__init__()
+        self.conv2d = ai8x.Conv2d(num_channels, 3, 1, bias=bias, **kwargs)
+        self.linear = ai8x.Linear(3 * dimensions[0] * dimensions[1], num_classes, bias=bias, wide=True, **kwargs)
+
+    def forward(self, x):
+        return self.linear(self.conv2d(x).flatten(1))
+
+
+def net(pretrained=False, **kwargs):
+    return Net(**kwargs)
+"""
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("is_old", [False, True])
+def test_layers_may_be_called_as_operations_are(
+    prefix: str, is_old: bool, model_file: Path, tmp_path: Path
+) -> None:
+    model_file.write_text(NAMED)
+    model, other = (load(model_file, simulate=True) for _ in range(2))
+    path, state = tmp_path / "named.pth.tar", {}
+    for key, value in model.state_dict().items():
+        old = key.replace("conv2d.op.", "conv2d.conv2d.").replace("linear.op.", "linear.linear.")
+        state[prefix + (old if is_old else key)] = value
+    torch.save({"arch": "net", "epoch": 1, "state_dict": state}, path)
+    assert ai8x.load_checkpoint(other, path).diagnostics == ()
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in model.state_dict().items())
+
+
 TRAINING, SYNTHESIS = (os.environ.get(f"AI8X_{name}") for name in ("TRAINING", "SYNTHESIS"))
 EVALUATED = (
     json.loads((GOLDEN / "vendor_eval.json").read_text()) if (GOLDEN / "vendor_eval.json").exists() else {}

@@ -241,3 +241,52 @@ def test_elementwise_operations_saturate_once() -> None:
     left, right = torch.meshgrid(values, values, indexing="ij")
     assert torch.equal(xor(left, right), (left.int() ^ right.int()).float())
     assert torch.equal(or_(left, right), (left.int() | right.int()).float())
+
+
+ALL_PAIRS = tuple(
+    grid.reshape(1, -1).float() for grid in torch.meshgrid(*[torch.arange(-128, 128)] * 2, indexing="ij")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "simulate", "wrong"),
+    [("BitwiseXor", True, 65280), ("BitwiseXor", False, 65280), ("BitwiseOr", False, 39502)],
+)
+def test_the_vendors_bits_differ_where_they_were_measured_to(name: str, simulate: bool, wrong: int) -> None:
+    """Over all pairs of operands. Source: `spec/TRAINING.md` 10."""
+    unit = 1 if simulate else 128
+    results = []
+    for behaviour in ("chip", "vendor"):
+        with ai8x.setting("MAX78000", simulate=simulate, behaviour=behaviour):  # type: ignore[arg-type]
+            results.append(getattr(ai8x, name)()(*(operand / unit for operand in ALL_PAIRS)) * unit)
+    assert int((results[0] != results[1]).sum()) == wrong
+
+
+def test_the_vendors_or_is_right_in_evaluation() -> None:
+    results = []
+    for behaviour in ("chip", "vendor"):
+        with ai8x.setting("MAX78000", simulate=True, behaviour=behaviour):  # type: ignore[arg-type]
+            results.append(ai8x.BitwiseOr()(*ALL_PAIRS))
+    a, b = (operand.int() for operand in ALL_PAIRS)
+    assert torch.equal(results[0], (a | b).float())
+    assert torch.equal(results[1], results[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["FusedMaxPoolConv1dBNAbs", "FusedAvgPoolConv1dBNAbs", "FusedMaxPoolConv2dBNAbs"]
+)
+def test_the_vendors_missing_abs_is_missing(name: str) -> None:
+    """Source: `spec/TRAINING.md` 2.5. The class for two dimensions has its activation."""
+    is_1d = "1d" in name
+    shape = (1, 2, 12) if is_1d else (1, 2, 12, 12)
+    lowest = {}
+    for behaviour in ("chip", "vendor"):
+        with ai8x.setting("MAX78000", simulate=True, behaviour=behaviour):  # type: ignore[arg-type]
+            module = getattr(ai8x, name)(2, 2, 3, weight_bits=8, bias_bits=8, quantize_activation=True)
+            ai8x.fuse_bn_layers(module)
+        module.op.weight.data = -torch.ones_like(module.op.weight)
+        module.op.bias.data = torch.zeros_like(module.op.bias)
+        with torch.no_grad():
+            lowest[behaviour] = float(module(torch.full(shape, 100.0)).min())
+    assert lowest["chip"] > 0
+    assert (lowest["vendor"] < 0) == is_1d
