@@ -100,19 +100,25 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
 
 
 def _scales(model: nn.Module, path: str, tensors: Mapping[str, torch.Tensor]) -> list[Diagnostic]:
-    """Give layers their `final_scale` and `activation_threshold`, which `vendor` behaviour applies; the chip has neither.
+    """Give layers their `final_scale` and `activation_threshold`; the chip has neither, `vendor` behaviour applies both.
 
     A quantized checkpoint's shifts hold its thresholds already.
     """
     found = []
-    for key, code in (("final_scale", "final-scale"), ("activation_threshold", "activation-threshold")):
-        scaled = dict(_powers(model, key, tensors))
-        if scaled:
-            message = f"{len(scaled)} layers have `{key}`, by which the chip does not multiply"
-            names = ", ".join(f"`{name}`: {power:g}" for name, power in list(scaled.items())[:8])
-            mend = 'see what PyTorch makes of it with `setting(behaviour="vendor")`'
-            found.append(error(code, message, Span(path), "", (names,), mend))
+    mend = 'see what PyTorch makes of it with `setting(behaviour="vendor")`'
+    scaled = dict(_powers(model, "final_scale", tensors))
+    if scaled:
+        message = f"{len(scaled)} layers have a `final_scale`, by which the chip does not multiply"
+        found.append(error("final-scale", message, Span(path), "", (_listed(scaled),), mend))
+    shifted = dict(_powers(model, "activation_threshold", tensors))
+    if shifted:
+        message = f"{len(shifted)} layers have an `activation_threshold`, by which the chip does not shift"
+        found.append(error("activation-threshold", message, Span(path), "", (_listed(shifted),), mend))
     return found
+
+
+def _listed(powers: Mapping[str, float]) -> str:
+    return ", ".join(f"`{name}`: {power:g}" for name, power in list(powers.items())[:8])
 
 
 def _powers(model: nn.Module, key: str, tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, float]]:
