@@ -100,7 +100,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
 
 
 def _scales(model: nn.Module, path: str, tensors: Mapping[str, torch.Tensor]) -> list[Diagnostic]:
-    """Give layers their `final_scale` and `activation_threshold`; the chip has neither, `vendor` behaviour applies both.
+    """Give layers their `final_scale` and `activation_threshold`, which only `vendor` behaviour applies.
 
     A quantized checkpoint's shifts hold its thresholds already.
     """
