@@ -13,6 +13,7 @@ from rich.console import Console
 from ai8xsim.data.loaders.portraits import Portraits
 from benchmarks.cases import BUNDLED, GOLDEN, NETWORKS, RESIZED, Case, is_present, network_case
 from benchmarks.contestants import THREADS
+from benchmarks.evaluation import overlap, print_rates, rates_json, spread
 from benchmarks.growth import curves, streamed
 from benchmarks.layers import LAYERS, layer_case
 from benchmarks.memory import run_memory
@@ -168,6 +169,24 @@ def storage(counts: tuple[int, ...], size: int, file: Path | None) -> None:
     print_storage(rows)
     if file is not None:
         file.write_text(json.dumps(storage_json(rows), indent=2) + "\n", encoding="utf-8")
+
+
+@main.command()
+@golden_option
+@seconds_option(15.0, "Time for a network.")
+@file_option
+def evaluation(golden: Path, seconds: float, file: Path | None) -> None:
+    """Data sets through golden networks: in this process, and on clusters of one and two workers."""
+    if not is_present(NAMES[1], golden):
+        raise click.ClickException(f"the networks are not in {golden}")
+    with _telling() as tell:
+        tell("evaluating in one process")
+        rows = [overlap(golden, seconds)]
+        tell("evaluating on clusters")
+        rows.append(spread(golden, seconds))
+    print_rates(rows)
+    if file is not None:
+        file.write_text(json.dumps(rates_json(rows), indent=2) + "\n", encoding="utf-8")
 
 
 @main.command(name="all")

@@ -17,6 +17,7 @@ from benchmarks.__main__ import main
 from benchmarks.baseline import SLICE, NumpyNetwork
 from benchmarks.cases import NETWORKS, RESIZED, Case, bundled_case, golden_case, is_present, network_case
 from benchmarks.contestants import CONTESTANTS, NUMPY, OURS, Exact, entry
+from benchmarks.evaluation import COMPUTING, EVALUATING, LOADING, ONE_PROCESS, overlap
 from benchmarks.growth import Curve, Plan, fitted_slope, measured_curve
 from benchmarks.layers import LAYERS, convolution, layer_case, linear
 from benchmarks.machine import processor, telling_flags
@@ -119,7 +120,7 @@ def test_command_measures_a_layer(tmp_path: Path) -> None:
     assert 0 < row["contestants"][OURS]["share_of_peak"] < 1
 
 
-@pytest.mark.parametrize("arguments", [["layers", "-h"], ["growth", "-h"], ["all", "-h"], ["-h"]])
+@pytest.mark.parametrize("arguments", [[command, "-h"] for command in main.commands] + [["-h"]])
 def test_every_command_explains_itself(arguments: list[str]) -> None:
     assert CliRunner().invoke(main, arguments).exit_code == 0
 
@@ -331,3 +332,23 @@ def test_storage_measures_both_forms_on_the_same_items(tmp_path: Path) -> None:
     ]
     assert all(row["disk_bytes"] >= row["items"] * 32 * 32 * 4 for row in rows)
     assert "later start s" in shown.output
+
+
+def test_evaluation_of_drawn_data_is_timed_in_its_parts() -> None:
+    if not is_present(ONE_PROCESS, GOLDEN):
+        pytest.skip("the golden vectors are not beside this repository")
+    rates = overlap(GOLDEN, 0.01)
+    assert (rates.samples, list(rates.timings)) == (10_000, [LOADING, COMPUTING, EVALUATING])
+    assert "times as long as the slower of loading and computing" in rates.summary
+
+
+@pytest.mark.deep
+def test_evaluation_command_measures_both(tmp_path: Path) -> None:
+    if not is_present(ONE_PROCESS, GOLDEN):
+        pytest.skip("the golden vectors are not beside this repository")
+    file = tmp_path / "rates.json"
+    result = CliRunner().invoke(main, ["evaluation", "--seconds", "0.1", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "two workers do" in result.output
+    one, several = json.loads(file.read_text())["evaluation"]
+    assert (one["samples"], list(several["timings"])) == (10_000, ["1 worker", "2 workers"])
