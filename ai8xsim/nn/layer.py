@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ai8xsim.nn import arithmetic
+from ai8xsim.nn import arithmetic, int8
 from ai8xsim.nn.setting import Setting, current_setting
 
 WIDTHS = (1, 2, 4, 8)
@@ -48,6 +48,7 @@ class Layer(nn.Module):
             0.0  # of the same: by how much less training shifts; quantizing takes it in
         )
         self.output_shift = _fixed(0.0)
+        self._products: int8.Products | None = None
         self.set_bits(None)
 
     def set_bits(self, bits: int | None, shift_quantile: float = 1.0) -> None:
@@ -60,6 +61,10 @@ class Layer(nn.Module):
         self.quantize_activation = _fixed(is_on)
         self.adjust_output_shift = _fixed(is_on and not self.setting.simulate)
         self.shift_quantile = _fixed(shift_quantile)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is packed for this processor."""
+        return {**self.__dict__, "_products": None}
 
     @property
     def bits(self) -> int:
@@ -80,6 +85,36 @@ class Layer(nn.Module):
     # evaluation
 
     def _evaluate(self, x: Tensor) -> Tensor:
+        """On bytes where that is exact, else on floats."""
+        if self.setting.behaviour == "chip" and self.setting.int8 and int8.is_usable(x):
+            y = self._on_bytes(x)
+            if y is not None:
+                return y
+        return self._on_floats(x)
+
+    def _on_bytes(self, x: Tensor) -> Tensor | None:
+        """Like `_on_floats`, several times as fast; None where it could not be exact."""
+        is_possible = not self.wide and isinstance(self.op, nn.Conv1d | nn.Conv2d | None)
+        if not is_possible or x.dim() != int8.axes_of(self.op or self.pool):
+            return None
+        data = int8.bytes_of(x)
+        if data is not None and self.pool is not None:
+            data = int8.pooled(data, self.pool, self.setting.round_avg)
+        if data is not None and self.op is not None:
+            data = self._multiplied(data)
+        return None if data is None else int8.Activations(data, x.dim())
+
+    def _multiplied(self, data: Tensor) -> Tensor | None:
+        """Bytes to bytes, by weights that are packed when they are new."""
+        op: Any = self.op
+        if not int8.is_fitting(op, data):
+            return None
+        operands = self._operands()
+        if self._products is None or not self._products.is_of(operands):
+            self._products = int8.packed(op, operands, self.activation, data, self._chip_output)
+        return None if self._products is None else self._products(data)
+
+    def _on_floats(self, x: Tensor) -> Tensor:
         """A batch goes through in pieces that a core's cache holds: several times as fast as in one."""
         axes = {nn.Conv1d: 3, nn.Conv2d: 4, nn.ConvTranspose2d: 4}.get(type(self.op))
         if x.dim() != axes:
@@ -110,22 +145,30 @@ class Layer(nn.Module):
             pooled = arithmetic.half_away_from_zero(pooled)
         return arithmetic.saturate(pooled)
 
+    def _operands(self) -> int8.Operands:
+        """The quantized parameters as the chip multiplies and adds them."""
+        bits = self.bits or 8
+        weight, stored = self._parameters_of()
+        if stored is None:
+            stored = weight.new_zeros(self._outputs)
+        unit = 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - bits)
+        return int8.Operands(weight, torch.floor(stored / 2.0 ** (bits - 1)) * 128, unit)
+
+    @property
+    def _outputs(self) -> int:
+        op: Any = self.op
+        return int(op.out_features if isinstance(op, nn.Linear) else op.out_channels)
+
     def _chip_output(self, x: Tensor) -> Tensor:
         """The accumulator in the units of the chip; shifted, rounded, saturated, then activated.
 
         The shift is a power of two: it goes into the parameters, with the half that rounds up. The sums stay exact,
         and all that is left to do is to drop the fraction.
         """
-        bits = self.bits or 8
-        weight, stored = self._parameters_of()
-        axis = 1 if isinstance(self.op, nn.ConvTranspose2d) else 0
-        if stored is None:
-            stored = weight.new_zeros(weight.shape[axis] * getattr(self.op, "groups", 1) ** axis)
-        bias = torch.floor(stored / 2.0 ** (bits - 1)) * 128
-        unit = 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - bits)
+        weight, bias, unit = self._operands()
         if unit < 1:
             bias = bias + 0.5 / unit
-        dtype = arithmetic.exact_dtype(weight, bias, axis)
+        dtype = arithmetic.exact_dtype(weight, bias, 1 if isinstance(self.op, nn.ConvTranspose2d) else 0)
         acc = self._operate(x.to(dtype), weight.to(dtype) * unit, bias.to(dtype) * unit)
         if self.wide:
             return acc

@@ -21,13 +21,15 @@ class Setting:
 
     die: 85 is the MAX78000, 87 the MAX78002. simulate: evaluate with the integers of a quantized checkpoint, instead
     of training. round_avg: round average pools. behaviour: "chip" computes what the hardware does, "vendor" what the
-    vendor's own PyTorch modules do.
+    vendor's own PyTorch modules do. int8: evaluate on 8-bit products where the processor has exact ones: the
+    same values, sooner.
     """
 
     die: int = 85
     simulate: bool = False
     round_avg: bool = False
     behaviour: Behaviour = "chip"
+    int8: bool = True
 
     @property
     def weight_inputs(self) -> int:
@@ -52,9 +54,10 @@ def setting(
     simulate: bool = False,
     round_avg: bool = False,
     behaviour: Behaviour = "chip",
+    int8: bool = True,
 ) -> Iterator[Setting]:
     """A setting that holds inside the `with`."""
-    chosen = Setting(die_of(device), simulate, round_avg, behaviour)
+    chosen = Setting(die_of(device), simulate, round_avg, behaviour, int8)
     token = _CURRENT.set(chosen)
     try:
         yield chosen

@@ -35,6 +35,7 @@ class Case:
         self.shift = draw(st.integers(-8, 4))
         self.round_avg = draw(st.booleans())
         self.wide = kind.activation is None and draw(st.booleans())
+        self.int8 = draw(st.booleans())
         seed = draw(st.integers(0, 1 << 30))
         self.generator = np.random.default_rng(seed)
         channels = draw(st.sampled_from([1, 2, 5]))
@@ -69,7 +70,8 @@ class Case:
         if self.kind.pooling:
             given |= {"pool_size": self.pool[0], "pool_stride": self.pool[1]}
         bits = {"weight_bits": self.bits, "bias_bits": self.bits, "quantize_activation": True}
-        with ai8x.setting("MAX78002", simulate=True, round_avg=self.round_avg, behaviour=behaviour):  # type: ignore[arg-type]
+        given_setting: Any = {"round_avg": self.round_avg, "behaviour": behaviour, "int8": self.int8}
+        with ai8x.setting("MAX78002", simulate=True, **given_setting):
             module = getattr(ai8x, self.kind.name)(self.inputs, self.outputs, **given, **bits)
         module.op.weight.data = torch.from_numpy(self.weight).float()
         module.op.bias.data = torch.from_numpy(self.bias).float()

@@ -1,0 +1,269 @@
+"""The road on bytes: the same values as on floats, and tensors that nobody can tell from others."""
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import ai8xsim.nn as ai8x
+from ai8xsim.nn import int8
+from ai8xsim.nn.int8 import Activations
+
+from .test_modules import KINDS, Case
+
+ON_BYTES = [kind for kind in KINDS if kind.operation in {"Conv1d", "Conv2d"}]
+
+
+def layer(made: Any = ai8x.FusedConv2dReLU, inputs: int = 3, outputs: int = 8, **given: Any) -> Any:
+    """A quantized layer with drawn weights."""
+    generator = torch.Generator().manual_seed(inputs)
+    bits = {"weight_bits": 8, "bias_bits": 8, "quantize_activation": True}
+    with ai8x.setting("MAX78002", simulate=True):
+        module = made(inputs, outputs, **{"kernel_size": 3, "padding": 1, "bias": True, **bits, **given})
+    module.op.weight.data = torch.randint(-128, 128, module.op.weight.shape, generator=generator).float()
+    module.op.bias.data = torch.randint(-128, 128, (outputs,), generator=generator).float() * 128
+    module.output_shift.data = torch.tensor([-4.0])
+    return module.eval()
+
+
+def batch(*shape: int) -> torch.Tensor:
+    return torch.randint(-128, 128, shape, generator=torch.Generator().manual_seed(1)).float()
+
+
+X = batch(2, 3, 9, 10)
+
+
+@pytest.fixture(scope="module")
+def activations() -> Activations:
+    """What a layer gives here, if anything multiplies bytes exactly here."""
+    with torch.no_grad():
+        y = layer()(X)
+    if not isinstance(y, Activations):
+        pytest.skip("this processor, or this PyTorch, has no exact 8-bit products")
+    return y
+
+
+@pytest.fixture
+def y(activations: Activations) -> Activations:
+    """Activations at which nobody has looked."""
+    with torch.no_grad():
+        fresh = layer()(X)
+    assert isinstance(fresh, Activations)
+    return fresh
+
+
+@pytest.mark.parametrize("kind", ON_BYTES, ids=lambda kind: kind.name)
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_bytes_and_floats_are_the_same(kind: Any, data: st.DataObject) -> None:
+    case = Case(kind, data)
+    case.int8 = True
+    module, x = case.module("chip"), torch.from_numpy(case.x).float()
+    with torch.no_grad():
+        assert torch.equal(module(x), module._on_floats(x))
+
+
+@pytest.mark.parametrize("shift", range(-15, 16))
+def test_every_shift_is_the_same_at_its_ties(shift: int) -> None:
+    module = layer(ai8x.Conv2d, 4, 64, kernel_size=1, padding=0)
+    weights = torch.arange(-128, 128).float()
+    module.op.weight.data = weights.reshape(64, 4, 1, 1)
+    module.output_shift.data = torch.tensor([float(shift)])
+    x = torch.arange(-128, 128).float().reshape(1, 1, 16, 16).repeat(1, 4, 1, 1) * torch.tensor(
+        [1, -1, 0, 1]
+    ).reshape(4, 1, 1)
+    with torch.no_grad():
+        assert torch.equal(module(x.clamp(-128, 127)), module._on_floats(x.clamp(-128, 127)))
+
+
+def test_a_model_stays_on_bytes(activations: Activations) -> None:
+    first, second = layer(), layer(ai8x.FusedMaxPoolConv2dReLU, 8, 5)
+    with torch.no_grad():
+        y = first(X)
+        z = second(y)
+        assert isinstance(z, Activations)
+        assert y._floats is None
+        assert torch.equal(z, second._on_floats(first._on_floats(X)))
+
+
+def test_a_pool_alone_stays_on_bytes(y: Activations) -> None:
+    expected = nn.functional.max_pool2d(layer()._on_floats(X), 2)
+    with ai8x.setting("MAX78000", simulate=True), torch.no_grad():
+        pooled = ai8x.MaxPool2d(2, 2)(y)
+    assert isinstance(pooled, Activations)
+    assert y._floats is None
+    assert torch.equal(pooled, expected)
+
+
+USES: dict[str, Callable[[Any], Any]] = {
+    "view": lambda y: y.view(len(y), -1),
+    "slice": lambda y: y[:, 1:3, ::2],
+    "sum": lambda y: y.sum(),
+    "item": lambda y: torch.tensor(y[0, 0, 0, 0].item()),
+    "cat": lambda y: torch.cat([y, y], dim=1),
+    "where": lambda y: torch.where(y > 3, y, -y),
+    "add": lambda y: y + X.new_ones(()),
+    "pool": lambda y: nn.functional.max_pool2d(y, 2),
+    "linear": lambda y: nn.functional.linear(y, torch.eye(10)),
+    "dropout": lambda y: nn.functional.dropout(y, training=False),
+    "double": lambda y: y.detach().double(),
+    "numpy": lambda y: torch.from_numpy(y.numpy()),
+    "asarray": lambda y: torch.from_numpy(np.asarray(y)),
+    "list": lambda y: torch.tensor(y.tolist()),
+    "iterate": lambda y: torch.stack(list(y)),
+    "copy": copy.deepcopy,
+    "clone": lambda y: y.clone(),
+    "pickle": lambda y: pickle.loads(pickle.dumps(y)),
+    "dlpack": torch.from_dlpack,
+    "layout": lambda y: y.contiguous(memory_format=torch.channels_last),
+    "in place": lambda y: y.mul_(2).sub_(1),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_every_use_is_of_the_floats(y: Activations, use: Callable[[Any], Any]) -> None:
+    expected = use(layer()._on_floats(X).detach())
+    with torch.no_grad():
+        found = use(y)
+    assert type(found) is torch.Tensor or isinstance(found, Activations)
+    assert torch.equal(found, expected)
+
+
+def test_metadata_need_no_floats(y: Activations) -> None:
+    assert (y.shape, y.size(1), y.dim(), len(y)) == (torch.Size([2, 8, 9, 10]), 8, 4, 2)
+    assert (y.dtype, y.device.type, y.numel(), y.is_contiguous()) == (torch.float32, "cpu", 1440, True)
+    assert y._floats is None
+
+
+def test_what_is_written_into_activations_counts(y: Activations) -> None:
+    after = layer(ai8x.Conv2d, 8, 4)
+    with torch.no_grad():
+        expected = layer()._on_floats(X)
+        for tensor in (y, expected):
+            tensor[:, 2] = 77
+            tensor.view(-1)[5:9] = -3
+            tensor.add_(1)
+        assert torch.equal(after(y), after._on_floats(expected))
+
+
+def test_activations_are_saved_as_any_tensor(y: Activations) -> None:
+    file = io.BytesIO()
+    torch.save({"y": y}, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file, weights_only=True)["y"], y)
+
+
+def test_printed_as_any_tensor(y: Activations) -> None:
+    assert repr(y[0, 0]) == repr(y.floats()[0, 0])
+    assert repr(y).startswith("tensor(")
+
+
+@pytest.mark.parametrize("value", [0.5, 128.0, -129.0, 1e9, float("inf"), float("nan")])
+def test_other_values_go_through_floats(value: float) -> None:
+    module, x = layer(), X.clone()
+    x[1, 2, 3, 4] = value
+    with torch.no_grad():
+        y = module(x)
+        assert type(y) is torch.Tensor
+        assert torch.equal(y.nan_to_num(), module._on_floats(x).nan_to_num())
+
+
+def test_other_weights_go_through_floats() -> None:
+    module = layer()
+    module.op.weight.data[0, 0, 0, 0] += 0.25
+    with torch.no_grad():
+        assert type(module(X)) is torch.Tensor
+
+
+@pytest.mark.parametrize("name", ["op.weight", "op.bias", "output_shift"])
+def test_changed_numbers_are_noticed(name: str) -> None:
+    module = layer()
+    with torch.no_grad():
+        before = module(X)
+        module.get_parameter(name).data.flatten()[0] -= 100 if name != "output_shift" else 2
+        assert torch.equal(module(X), module._on_floats(X))
+        assert not torch.equal(module(X), before)
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 10), (0, 3, 9, 10), (2, 4, 9, 10), (2, 3, 1, 10), (3,)])
+def test_shapes_of_no_batch_are_met_as_floats_meet_them(shape: tuple[int, ...]) -> None:
+    module = layer(ai8x.FusedMaxPoolConv2dReLU)
+
+    def outcome(run: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        try:
+            return run(batch(*shape)).tolist()
+        except (RuntimeError, IndexError) as fault:
+            return str(fault)
+
+    with torch.no_grad():
+        assert outcome(module) == outcome(module._on_floats)
+        module(X)  # from now on the weights are packed
+        assert outcome(module) == outcome(module._on_floats)
+
+
+def test_gradients_pass_through_what_comes_after(y: Activations) -> None:
+    weight = torch.ones(8, 1, 1, requires_grad=True)
+    (y * weight).sum().backward()
+    assert weight.grad is not None
+    assert torch.equal(weight.grad.flatten(), y.floats().sum((0, 2, 3)))
+
+
+def test_who_wants_gradients_has_floats() -> None:
+    assert type(layer()(X)) is torch.Tensor
+
+
+def test_who_wants_floats_has_them() -> None:
+    module = layer()
+    with ai8x.setting("MAX78002", simulate=True, int8=False), torch.no_grad():
+        ai8x.update_model(module)
+        assert type(module(X)) is torch.Tensor
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_who_traces_sees_floats() -> None:
+    module = layer()
+    with torch.no_grad():
+        assert torch.equal(torch.jit.trace(module, (X,))(X), module._on_floats(X))
+
+
+def test_inference_mode_is_on_bytes(activations: Activations) -> None:
+    with torch.inference_mode():
+        y = layer()(X)
+        assert isinstance(y, Activations)
+        assert torch.equal(y, activations)
+
+
+def test_a_model_that_was_evaluated_can_be_copied_and_pickled() -> None:
+    module = layer()
+    with torch.no_grad():
+        y = module(X)
+        for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+            assert torch.equal(other(X), y)
+
+
+def test_products_that_saturate_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = int8.Products.__call__
+    monkeypatch.setattr(int8.Products, "__call__", lambda self, data: right(self, data).clamp_(max=250))
+    module = layer(ai8x.Conv2d)
+    module.output_shift.data = torch.tensor([0.0])
+    with torch.no_grad():
+        y = module(X)
+    assert type(y) is torch.Tensor
+    assert y.max() > 122
+
+
+def test_a_pytorch_without_the_operation_has_floats(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise AttributeError("no such operation")
+
+    monkeypatch.setattr(int8.Products, "__init__", missing)
+    with torch.no_grad():
+        assert type(layer()(X)) is torch.Tensor
