@@ -17,6 +17,7 @@ from benchmarks.evaluation import overlap, print_rates, rates_json, spread
 from benchmarks.growth import curves, streamed
 from benchmarks.layers import LAYERS, layer_case
 from benchmarks.memory import run_memory
+from benchmarks.modules import MODELS, evaluations, evaluations_json, print_evaluations
 from benchmarks.peak import Peak, measured_peak, read_bandwidth
 from benchmarks.race import Limits, Row, WrongAnswerError, race
 from benchmarks.report import Result, as_json
@@ -187,6 +188,32 @@ def evaluation(golden: Path, seconds: float, file: Path | None) -> None:
     print_rates(rows)
     if file is not None:
         file.write_text(json.dumps(rates_json(rows), indent=2) + "\n", encoding="utf-8")
+
+
+@main.command()
+@golden_option
+@click.option(
+    "--training",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    envvar="AI8X_TRAINING",
+    required=True,
+    show_envvar=True,
+    help="A clone of the vendor's ai8x-training.",
+)
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples in a run.")
+@seconds_option(10.0, "Time for a model.")
+@file_option
+def modules(golden: Path, training: Path, batch: int, seconds: float, file: Path | None) -> None:
+    """Model files evaluated on our PyTorch modules, and on the vendor's."""
+    with _telling() as tell:
+        tell(f"evaluating {', '.join(MODELS)}")
+        try:
+            rows = list(evaluations(training, golden, batch, seconds))
+        except OSError as fault:
+            raise click.ClickException(f"{fault.filename}: {fault.strerror}") from None
+    print_evaluations(rows)
+    if file is not None:
+        file.write_text(json.dumps(evaluations_json(rows), indent=2) + "\n", encoding="utf-8")
 
 
 @main.command(name="all")

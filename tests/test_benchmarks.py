@@ -1,6 +1,8 @@
 """The benchmark's competitors compute what they should, and the commands say what they measured. No times here."""
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ from benchmarks.layers import LAYERS, convolution, layer_case, linear
 from benchmarks.machine import processor, telling_flags
 from benchmarks.measure import LEAST_ROUNDS, Run, Timing, fastest, interleaved
 from benchmarks.memory import run_memory, stream_memory
+from benchmarks.modules import MODELS, evaluations
 from benchmarks.race import Limits, Row, WrongAnswerError, agreed, race
 
 from .conftest import GOLDEN
@@ -352,3 +355,20 @@ def test_evaluation_command_measures_both(tmp_path: Path) -> None:
     assert "two workers do" in result.output
     one, several = json.loads(file.read_text())["evaluation"]
     assert (one["samples"], list(several["timings"])) == (10_000, ["1 worker", "2 workers"])
+
+
+def test_modules_are_measured_against_the_vendors(tmp_path: Path) -> None:
+    training = os.environ.get("AI8X_TRAINING")
+    if training is None or not is_present(ONE_PROCESS, GOLDEN):
+        pytest.skip(
+            "AI8X_TRAINING names no clone of the vendor's training software, or there are no golden data"
+        )
+    rows = list(evaluations(Path(training), GOLDEN, batch=2, seconds=0.01))
+    assert [row.model for row in rows] == list(MODELS)
+    assert "ai8x" not in sys.modules
+
+
+def test_modules_are_not_measured_against_nothing(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["modules", "--training", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "Error" in result.output
