@@ -101,10 +101,11 @@ def _prepared(
     """Every fault of the files is found before the first epoch."""
     from ai8xsim.data import find_dataset
     from ai8xsim.nn import setting
+    from ai8xsim.nn.loading import model_stand_ins
     from ai8xsim.train import Data, Goal, Training, seed_generators
     from ai8xsim.train.state import read_training
 
-    found = find_dataset(dataset, flags["path"])
+    found = find_dataset(dataset, flags["path"], model_stand_ins())
     recipe = _recipe(flags)
     show_diagnostics((*found.diagnostics, *(recipe.policy.diagnostics if recipe.policy else ())))
     resumed = None if last is None else read_training(last)

@@ -197,8 +197,10 @@ def test_a_folded_output_is_unfolded_for_the_labels(tmp_path: Path) -> None:
     assert Goal("classes", 2, fold_ratio=2).score(folded, labels).mean == 1
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ai8xsim", "train", MODEL, DATASET, "--data", str(DIGITS), "--use-bias"]
+def run(
+    folder: Path, *words: str, files: tuple[str, str] = (MODEL, DATASET)
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ai8xsim", "train", *files, "--data", str(DIGITS), "--use-bias"]
     return subprocess.run(
         [*command, "--output", str(folder), *words], capture_output=True, text=True, cwd=ROOT, check=False
     )
@@ -215,6 +217,15 @@ def test_the_command_trains_and_refuses_to_overwrite(tmp_path: Path) -> None:
     other = run(tmp_path / "run", "--epochs", "3", "--resume", "--seed", "9")
     assert other.returncode == 1
     assert "cannot-resume" in other.stderr
+
+
+def test_one_file_may_hold_model_and_data_set(tmp_path: Path) -> None:
+    both = tmp_path / "both.py"
+    texts = [(DIGITS / name).read_text() for name in ("model.py", "dataset.py")]
+    both.write_text("\n".join([*texts, "class Own(ai8x.Conv2d):\n    pass\n"]))
+    files = f"{both}:ai8xsim_digits", f"{both}:digits"
+    shown = run(tmp_path / "run", "--epochs", "1", "--quiet", files=files)
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_the_command_refuses_a_policy_for_an_unknown_layer(tmp_path: Path) -> None:
