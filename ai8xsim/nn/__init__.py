@@ -13,6 +13,7 @@ from ai8xsim.nn.loading import load_checkpoint, load_model
 from ai8xsim.nn.modules import *  # noqa: F403  (the names of the table)
 from ai8xsim.nn.modules import __all__ as _made
 from ai8xsim.nn.setting import DeviceFront, Setting, current_setting, set_device, setting
+from ai8xsim.nn.software import FusedSoftwareLinearReLU, SoftwareLinear
 from ai8xsim.nn.tools import fuse_bn_layers, initiate_qat, update_model, update_optimizer
 from ai8xsim.transforms.named import bayer_filter, fold, normalize, unfold_batch
 
@@ -28,11 +29,13 @@ __all__ = [  # noqa: PLE0604
     "Eltwise",
     "Empty",
     "Fire",
+    "FusedSoftwareLinearReLU",
     "Layer",
     "MBConvBlock",
     "QuantizationAwareModule",
     "ResidualBottleneck",
     "Setting",
+    "SoftwareLinear",
     "Sub",
     "bayer_filter",
     "current_setting",

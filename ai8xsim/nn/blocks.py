@@ -1,5 +1,6 @@
 """Blocks of several modules, as `ai8x_blocks` has them; the names of their parts are those of checkpoints."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,14 @@ from ai8xsim.nn import modules
 from ai8xsim.nn.elementwise import Add
 
 _MADE: Any = modules  # its classes come from a table, which no type checker sees
+
+
+def _with_rest(names: Sequence[str], rest: Sequence[Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Named arguments, and those that were given by their place behind the others."""
+    stated = dict(zip(names, rest, strict=False))
+    if len(rest) > len(names) or stated.keys() & given.keys():
+        raise TypeError(f"at most {', '.join(names)} may follow, each once")
+    return {**given, **stated}
 
 
 class Empty(nn.Module):
@@ -23,9 +32,16 @@ class Fire(nn.Module):
     """Squeeze to few channels by 1x1, expand by 1x1 and by 3x3, and lay the two side by side."""
 
     def __init__(
-        self, in_planes: int, squeeze_planes: int, expand1x1_planes: int, expand3x3_planes: int, **given: Any
+        self,
+        in_planes: int,
+        squeeze_planes: int,
+        expand1x1_planes: int,
+        expand3x3_planes: int,
+        *bias: bool,
+        **given: Any,
     ) -> None:
         super().__init__()
+        given = _with_rest(("bias",), bias, given)
         self.squeeze_layer = _MADE.FusedConv2dReLU(in_planes, squeeze_planes, 1, **given)
         self.expand1x1_layer = _MADE.FusedConv2dReLU(squeeze_planes, expand1x1_planes, 1, **given)
         self.expand3x3_layer = _MADE.FusedConv2dReLU(squeeze_planes, expand3x3_planes, 3, padding=1, **given)
@@ -64,8 +80,10 @@ class ResidualBottleneck(_Bottleneck):
         out_channels: int,
         expansion_factor: float,
         stride: int = 1,
+        *biases: bool,
         **given: Any,
     ) -> None:
+        given = _with_rest(("bias", "depthwise_bias"), biases, given)
         bias, depthwise_bias = given.pop("bias", False), given.pop("depthwise_bias", False)
         super().__init__((in_channels, out_channels), expansion_factor, stride, {**given, "bias": bias})
         pool, norm = "" if stride == 1 else "MaxPool", "BN" if depthwise_bias else ""
@@ -90,8 +108,10 @@ class ConvResidualBottleneck(_Bottleneck):
         out_channels: int,
         expansion_factor: float,
         stride: int = 1,
+        *biases: bool,
         **given: Any,
     ) -> None:
+        given = _with_rest(("bias", "depthwise_bias"), biases, given)
         bias, depthwise_bias = given.pop("bias", False), given.pop("depthwise_bias", False)
         super().__init__((in_channels, out_channels), expansion_factor, stride, {**given, "bias": bias})
         pool, norm = "" if stride == 1 else "MaxPool", "BN" if depthwise_bias else ""
@@ -118,9 +138,11 @@ class MBConvBlock(nn.Module):
         out_channels: int,
         kernel_size: int = 3,
         stride: int = 1,
+        *rest: Any,
         **given: Any,
     ) -> None:
         super().__init__()
+        given = _with_rest(("bias", "se_ratio", "expand_ratio", "fused"), rest, given)
         bias = given.pop("bias", False)
         se_ratio, expand_ratio = given.pop("se_ratio", None), given.pop("expand_ratio", 1)
         self.fused, self.expand_ratio = given.pop("fused", False), expand_ratio
@@ -150,4 +172,5 @@ class MBConvBlock(nn.Module):
             mean = nn.functional.adaptive_avg_pool2d(x, 1)
             x = torch.sigmoid(self.se_expand(self.se_reduce(mean))) * x
         projected: Tensor = self.project_conv(x)
-        return self.resid.forward(projected, inputs) if self.is_residual else projected
+        added: Tensor = self.resid(projected, inputs) if self.is_residual else projected
+        return added

@@ -51,13 +51,14 @@ class Layer(nn.Module):
         self._products: int8.Products | None = None
         self.set_bits(None)
 
-    def set_bits(self, bits: int | None, shift_quantile: float = 1.0) -> None:
-        """Quantize to this width from now on; None: not yet."""
-        if bits is not None and bits not in WIDTHS:
-            raise ValueError(f"weight_bits is {bits}; it must be one of {WIDTHS}")
+    def set_bits(self, bits: int | None, shift_quantile: float = 1.0, bias_bits: int | None = None) -> None:
+        """Quantize to this width from now on; None: not yet. bias_bits: another width in training, for biases."""
+        for name, width in (("weight_bits", bits), ("bias_bits", bias_bits)):
+            if width is not None and width not in WIDTHS:
+                raise ValueError(f"{name} is {width}; it must be one of {WIDTHS}")
         is_on = bits is not None
         self.weight_bits = _fixed(bits or 0)
-        self.bias_bits = _fixed(bits or 0)
+        self.bias_bits = _fixed(bias_bits or bits or 0)
         self.quantize_activation = _fixed(is_on)
         self.adjust_output_shift = _fixed(is_on and not self.setting.simulate)
         self.shift_quantile = _fixed(shift_quantile)

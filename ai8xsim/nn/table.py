@@ -6,6 +6,9 @@ Source: `spec/TRAINING.md` 2.5.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
+
+OPERATIONS = ("Conv1d", "Conv2d", "ConvTranspose2d", "Linear")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class Kind:
         return inner if is_plain else f"Fused{inner}"
 
     @property
+    def base(self) -> str:
+        """The class of the module that this one is a special case of."""
+        if self.name != self.operation:
+            return self.operation
+        return "Conv2d" if self.operation == "ConvTranspose2d" else "Fused"
+
+    @property
     def is_never_activated_by_vendor(self) -> bool:
         """Whether the vendor's class of this name leaves its `Abs` out. Source: `spec/TRAINING.md` 2.5."""
         return self.name in {"FusedMaxPoolConv1dBNAbs", "FusedAvgPoolConv1dBNAbs"}
@@ -42,7 +52,7 @@ class Kind:
 def kinds() -> Iterator[Kind]:
     """Every module with an operation."""
     for operation, pooling, norm, activation in product(
-        ("Conv1d", "Conv2d", "ConvTranspose2d", "Linear"),
+        OPERATIONS,
         (None, "Max", "Avg"),
         (False, True),
         (None, "ReLU", "Abs"),
@@ -54,33 +64,9 @@ def kinds() -> Iterator[Kind]:
             yield Kind(operation, pooling, True, norm, activation)
 
 
-POOLS = ("MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d")
-
-
-def stub() -> str:
-    """What `modules.pyi` says: the classes by name, for those who cannot see a table at work."""
-    lines = [
-        '"""Made from the table by `ai8xsim.nn.table.stub`; a test holds the two together."""',
-        "",
-        "from typing import Any",
-        "",
-        "from ai8xsim.nn.layer import Layer",
-        "from ai8xsim.nn.table import Kind",
-        "",
-        "__all__: list[str]",
-        "",
-        "class Fused(Layer):",
-        "    kind: Kind",
-        "    def __init__(",
-        "        self, in_channels: int, out_channels: int, kernel_size: Any = None, **given: Any",
-        "    ) -> None: ...",
-        "",
-        "class Pool(Layer):",
-        "    pooling_kind: str",
-        "    dimensions: int",
-        "    def __init__(self, kernel_size: Any, stride: Any = None, dilation: Any = 1, **given: Any) -> None: ...",
-        "",
-    ]
-    lines += [f"class {kind.name}(Fused): ..." for kind in kinds()]
-    lines += [f"class {name}(Pool): ..." for name in POOLS]
-    return "\n".join([*lines, ""])
+POOLS = MappingProxyType(
+    {
+        f"{pooling}Pool{dimensions}d": Kind(f"Conv{dimensions}d", pooling)
+        for pooling, dimensions in product(("Max", "Avg"), (1, 2))
+    }
+)

@@ -13,6 +13,7 @@ from torch import nn
 from ai8xsim.nn.elementwise import Eltwise
 from ai8xsim.nn.layer import Layer
 from ai8xsim.nn.setting import current_setting
+from ai8xsim.nn.software import FusedSoftwareLinearReLU
 
 VENDOR_DIVISOR = 4  # by which training with batch normalization shrinks an output
 
@@ -20,7 +21,7 @@ VENDOR_DIVISOR = 4  # by which training with batch normalization shrinks an outp
 def update_model(model: nn.Module) -> None:
     """Let all layers compute by the setting that holds here."""
     for module in model.modules():
-        if isinstance(module, Layer | Eltwise):
+        if isinstance(module, Layer | Eltwise | FusedSoftwareLinearReLU):
             module.setting = current_setting()
 
 

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import ai8xsim.nn as ai8x
 from ai8xsim import MAX78002, Options, Simulator, resolve
 from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
 from ai8xsim.network import parse_network
-from ai8xsim.nn.table import POOLS, Kind, kinds, stub
+from ai8xsim.nn.stub import stub
+from ai8xsim.nn.table import POOLS, Kind, kinds
 
 KINDS = [kind for kind in kinds() if not kind.has_batchnorm]
 OPERATIONS = {
@@ -222,6 +224,27 @@ def test_the_setting_belongs_to_its_thread_and_its_block() -> None:
         (lambda: ai8x.FusedConv2dReLU(1, 1, kernel_size=3, wide=True), "wide output"),
         (lambda: ai8x.FusedConv2dBN(1, 1, kernel_size=3, bias=False), "needs `bias=True`"),
         (lambda: ai8x.Linear(2000, 3), "at most 1024"),
+        (lambda: ai8x.Conv2d(1, 1, (3, 1)), "and square"),
+        (lambda: ai8x.Conv2d(1, 1, 3, stride=4), "stride is 4; it must be 1 or 2 or 3"),
+        (lambda: ai8x.FusedMaxPoolConv2d(1, 1, 3, stride=2), "stride is 2; it must be 1 here"),
+        (lambda: ai8x.Conv2d(1, 1, 3, dilation=2), "dilation is 2"),
+        (lambda: ai8x.ConvTranspose2d(1, 1, 3, stride=1), "stride is 1; it must be 2 here"),
+        (lambda: ai8x.Conv2d(1, 1, 3, op="Conv3d"), "op is 'Conv3d'"),
+        (lambda: ai8x.Conv2d(1, 1, 3, pooling="Min"), "pooling is 'Min'"),
+        (lambda: ai8x.Conv2d(1, 1, 3, batchnorm=True), "batchnorm is True"),
+        (lambda: ai8x.Conv1d(1, 1, 3, stride=2), "stride is 2; it must be 1 here"),
+        (lambda: ai8x.Conv1d(1, 1, 9, dilation=2), "dilation is 2, too large for kernel_size 9"),
+        (lambda: ai8x.MaxPool2d(2, (1, 2)), "same for rows and columns"),
+        (lambda: ai8x.AvgPool2d(2, pool_dilation=2), "pool_dilation"),
+        (lambda: ai8x.Linear(4, 4, batchnorm="Affine"), "no batch normalization"),
+        (lambda: ai8x.Conv2d(1, 1), "needs kernel_size"),
+        (lambda: ai8x.Conv2d(1, 1, 3, in_channels=2), "given two in_channels"),
+        (lambda: ai8x.FusedMaxPoolConv2d(1, 1, 3, pooling="Avg"), "says by its name pooling"),
+        (
+            lambda: ai8x.Conv2d(1, 1, 3, weight_bits=8, bias_bits=3, quantize_activation=True),
+            "bias_bits is 3",
+        ),
+        (lambda: ai8x.Fire(1, 1, 1, 1, True, True), "may follow"),
         (lambda: ai8x.MaxPool2d(17), "must be 1 to 16"),
         (lambda: ai8x.DepthwiseConv2d(4, 4, kernel_size=3), "MAX78002"),
         (lambda: ai8x.Conv2d(1, 1, kernel_size=3, weight_bits=8), "together"),
@@ -231,6 +254,91 @@ def test_the_setting_belongs_to_its_thread_and_its_block() -> None:
 def test_what_the_hardware_cannot_do_is_refused(make: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         make()
+
+
+def test_a_padded_conv1d_of_many_channels_is_not_for_the_max78002() -> None:
+    assert ai8x.Conv1d(65, 1, 3, padding=1).op.padding == (1,)
+    with ai8x.setting("MAX78002"), pytest.raises(ValueError, match="more than 64 channels has none"):
+        ai8x.Conv1d(65, 1, 3, padding=1)
+
+
+CALLS: dict[str, tuple[Callable[[], Any], str]] = {
+    "names of a Linear": (
+        lambda: ai8x.Linear(in_features=4, out_features=3),
+        "Linear(in_features=4, out_features=3, bias=False)",
+    ),
+    "places of a Linear": (
+        lambda: ai8x.Linear(4, 3, None, True),
+        "Linear(in_features=4, out_features=3, bias=True)",
+    ),
+    "another operation": (
+        lambda: ai8x.Conv2d(4, 3, 3, op="ConvTranspose2d", stride=2),
+        "ConvTranspose2d(4, 3, kernel_size=(3, 3), stride=(2, 2), output_padding=(1, 1))",
+    ),
+    "places of a Conv2d": (
+        lambda: ai8x.Conv2d(4, 3, 3, "Conv2d", "Max", 2, 2, 1, 1, 1),
+        "Conv2d(4, 3, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))",
+    ),
+    "places of a Conv1d": (
+        lambda: ai8x.Conv1d(4, 3, 5, "Avg", 2, 2, 1, 1, 2),
+        "Conv1d(4, 3, kernel_size=(5,), stride=(1,), padding=(2,))",
+    ),
+    "a pool": (lambda: ai8x.FusedMaxPoolConv2d(0, 0, None), "None"),
+    "a wide pool": (lambda: ai8x.MaxPool2d(2, wide=True), "None"),
+    "in software": (
+        lambda: ai8x.SoftwareLinear(4, 3, True),
+        "Linear(in_features=4, out_features=3, bias=True)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "operation"), CALLS.values(), ids=CALLS)
+def test_modules_are_called_as_the_vendors(call: Callable[[], Any], operation: str) -> None:
+    assert str(call().op) == operation
+
+
+def test_what_a_call_says_is_what_the_module_is() -> None:
+    made = ai8x.Conv2d(4, 3, 3, pooling="Max", pool_size=3, activation="ReLU", batchnorm="NoAffine")
+    assert (made.pooling, made.activation, made.pool.kernel_size, made.bn.affine) == ("Max", "ReLU", 3, False)
+    assert made.kind.name == "FusedMaxPoolConv2dReLU"
+
+
+def test_blocks_take_biases_by_their_place() -> None:
+    with ai8x.setting("MAX78002"):
+        assert ai8x.Fire(4, 4, 3, 1, False).expand1x1_layer.op.bias is None
+        assert ai8x.ResidualBottleneck(4, 4, 2, 1, True).conv3.op.bias is not None
+        assert ai8x.MBConvBlock(4, 4, 3, 1, True).project_conv.op.bias is not None
+
+
+def test_modules_are_what_they_specialise() -> None:
+    assert issubclass(ai8x.FusedMaxPoolConv2dBNReLU, ai8x.Conv2d)
+    assert issubclass(ai8x.FusedConvTranspose2dReLU, ai8x.ConvTranspose2d)
+    assert issubclass(ai8x.ConvTranspose2d, ai8x.Conv2d)
+    assert issubclass(ai8x.MaxPool2d, ai8x.FusedMaxPoolConv2d)
+    assert not issubclass(ai8x.Linear, ai8x.Conv2d)
+
+
+def test_a_class_of_the_users_may_extend_a_pool() -> None:
+    class Own(ai8x.MaxPool2d):
+        pass
+
+    assert Own(3, 1).pool.kernel_size == 3
+
+
+def test_software_divides_rounds_and_saturates_to_16_bits() -> None:
+    with ai8x.setting("MAX78000", simulate=True):
+        layer, rectified = ai8x.SoftwareLinear(1, 3), ai8x.FusedSoftwareLinearReLU(1, 3)
+    for module in (layer, rectified):
+        module.op.weight.data = torch.tensor([[1.0], [-1.0], [1e6]])
+    x = torch.tensor([[64.0]])
+    assert layer(x).tolist() == [[1.0, 0.0, 32767.0]]
+    assert rectified(-x).tolist() == [[0.0, 1.0, 0.0]]
+
+
+def test_biases_may_be_trained_at_another_width() -> None:
+    given: dict[str, Any] = {"weight_bits": 8, "bias_bits": 4, "quantize_activation": True}
+    module = ai8x.Conv2d(1, 1, 1, **given)
+    assert (module.weight_bits.item(), module.bias_bits.item()) == (8, 4)
 
 
 def test_elementwise_operations_saturate_once() -> None:
