@@ -1,7 +1,7 @@
 """`ai8xsim compare`: the chip's layers against somebody else's, and why they differ."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +124,7 @@ def _theirs(sides: Sides, flags: dict[str, Any]) -> Theirs:
         from ai8xsim.compare.known_answer import expected_outputs, read_known_answer
 
         answer = read_known_answer(flags["against"], sides.program.device)
-        layers, said = expected_outputs(sides.program, sides.trace, answer)
+        layers, said = expected_outputs(sides.program, answer)
         return Theirs(layers, (), said)
     return Theirs(_of_output(sides, flags["against"]))
 
@@ -251,9 +251,10 @@ def _record(comparison: "Comparison", diagnostics: Iterable[Diagnostic]) -> dict
 
 
 def _measures(measures: Any) -> dict[str, Any] | None:
-    """As JSON has it, which knows no infinity."""
+    """As JSON has it, which knows neither infinity nor NaN."""
     if measures is None:
         return None
-    if not isfinite(measures.sqnr_db):
-        measures = replace(measures, sqnr_db=None)
-    return asdict(measures)
+    return {
+        name: None if isinstance(value, float) and not isfinite(value) else value
+        for name, value in asdict(measures).items()
+    }

@@ -21,25 +21,20 @@ from ai8xsim.codes import (
 )
 from ai8xsim.codes.code import Code
 
-CODES = MappingProxyType(
-    {
-        row.name: row
-        for room in (
-            description,
-            checkpoint,
-            fitting,
-            device,
-            memories,
-            models,
-            comparison,
-            data,
-            samples,
-            training,
-            evaluation,
-            images,
-        )
-        for row in room.ROWS
-    }
+ROOMS = (
+    description,
+    checkpoint,
+    fitting,
+    device,
+    memories,
+    models,
+    comparison,
+    data,
+    samples,
+    training,
+    evaluation,
+    images,
 )
+CODES = MappingProxyType({row.name: row for room in ROOMS for row in room.ROWS})
 
 __all__ = ["CODES", "Code"]

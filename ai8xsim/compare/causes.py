@@ -56,6 +56,30 @@ class Variation:
         return y.clamp(0) if stage.activation is Activation.RELU else y
 
 
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """A layer's output, ours and theirs; known: which values they state, None: all."""
+
+    ours: Tensor
+    theirs: Tensor
+    known: Tensor | None = None
+
+    def equal(self, outcome: Tensor) -> bool:
+        """Whether an outcome is theirs, as far as they state it."""
+        same = outcome == self.theirs
+        return bool((same if self.known is None else same | ~self.known).all())
+
+    @property
+    def completed(self) -> Tensor:
+        """Theirs, with ours where they state nothing."""
+        return self.theirs if self.known is None else torch.where(self.known, self.theirs, self.ours)
+
+    @property
+    def stated(self) -> Tensor:
+        """Where they state a value."""
+        return torch.ones_like(self.ours, dtype=torch.bool) if self.known is None else self.known
+
+
 def diagnose(
     program: Program, samples: Any, theirs: Mapping[int, Observed], checkpoint: Checkpoint | None = None
 ) -> tuple[Diagnostic, ...]:
@@ -70,23 +94,22 @@ def diagnose(
         if other is None or other.values.shape != tuple(ours.shape):
             run.store(layer, ours)
             continue
-        values = torch.from_numpy(np.array(other.values, dtype=np.float64))
-        if not torch.equal(ours, values):
-            found.append(_cause(layer, inputs, (ours, values), checkpoint))
-        run.store(layer, values)
+        known = None if other.known is None else torch.from_numpy(other.known)
+        theirs_here = Outputs(ours, torch.from_numpy(np.array(other.values, dtype=np.float64)), known)
+        if not theirs_here.equal(ours):
+            found.append(_cause(layer, inputs, theirs_here, checkpoint))
+        run.store(layer, theirs_here.completed)
     return tuple(found)
 
 
-def _cause(
-    layer: Layer, inputs: list[Tensor], outputs: tuple[Tensor, Tensor], checkpoint: Checkpoint | None
-) -> Diagnostic:
-    ours, theirs = outputs
-    count = f"{int((ours != theirs).sum())} of {ours.numel()} values differ"
+def _cause(layer: Layer, inputs: list[Tensor], outputs: Outputs, checkpoint: Checkpoint | None) -> Diagnostic:
+    differing, stated = int((outputs.ours != outputs.completed).sum()), int(outputs.stated.sum())
+    count = f"{differing} of {stated} values differ"
     for variation in (*_variations(layer), *_of_checkpoint(layer, checkpoint), *_of_input(layer)):
-        if torch.equal(variation.outcome(inputs), theirs):
-            why = (count, f"computed that way, all {ours.numel()} values are theirs")
+        if outputs.equal(variation.outcome(inputs)):
+            why = (count, f"computed that way, all {stated} values are theirs")
             return replace(variation.diagnostic, notes=why)
-    return _unexplained(layer, ours, theirs, count)
+    return _unexplained(layer, outputs, count)
 
 
 def _variations(layer: Layer) -> Iterator[Variation]:
@@ -228,10 +251,11 @@ RANGES: tuple[tuple[str, Prepare], ...] = (
 )
 
 
-def _unexplained(layer: Layer, ours: Tensor, theirs: Tensor, count: str) -> Diagnostic:
+def _unexplained(layer: Layer, outputs: Outputs, count: str) -> Diagnostic:
     """Where the differences lie."""
-    differs = _by_channel(ours != theirs).any(1)
-    says_something = _by_channel(ours != 0).any(1)  # all zero, as behind a ReLU, would be equal by chance
+    differs = _by_channel(outputs.ours != outputs.completed).any(1)
+    # all zero, as behind a ReLU, would be equal by chance
+    says_something = _by_channel((outputs.ours != 0) & outputs.stated).any(1)
     equal = int((~differs & says_something).sum())
     if equal and layer.convolution is not None:
         channels = differs.nonzero().flatten().tolist()

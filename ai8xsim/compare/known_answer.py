@@ -24,7 +24,6 @@ from ai8xsim.errors import InputError
 from ai8xsim.layout import NOWHERE
 from ai8xsim.machine.places import written
 from ai8xsim.program import Layer, Program
-from ai8xsim.trace import Trace
 
 WORD_BYTES = 4
 DEFINITION = re.compile(r"#define\s+SAMPLE_OUTPUT\s*\{([^}]*)\}")
@@ -61,7 +60,7 @@ def read_known_answer(path: str | os.PathLike[str], device: Device) -> KnownAnsw
     try:
         numbers = [int(number, 0) for number in found[1].replace(",", " ").split()]
         blocks = list(_blocks(numbers))
-    except (ValueError, StopIteration):
+    except (ValueError, IndexError):
         why = ("it should be: address, mask, count, words, and so on, and at last a zero",)
         raise InputError(
             [error("not-a-known-answer", "SAMPLE_OUTPUT is damaged", Span(name), "", why)]
@@ -98,11 +97,11 @@ def _places(name: str, blocks: list[tuple[int, int, list[int]]], device: Device)
 
 
 def expected_outputs(
-    program: Program, ours: Trace, answer: KnownAnswer
+    program: Program, answer: KnownAnswer
 ) -> tuple[dict[int, Observed], tuple[Diagnostic, ...]]:
     """What the known answer says of each output layer, and a warning for what it leaves out.
 
-    A value that the file leaves out is taken to be ours. Raises InputError if it holds no value of any output layer.
+    Raises InputError if it holds no value of any output layer.
     """
     found: dict[int, Observed] = {}
     said: list[Diagnostic] = []
@@ -113,9 +112,10 @@ def expected_outputs(
         missing = int(np.isnan(values).sum())
         if missing == values.size:
             continue
-        mine = ours[layer.index].samples.transpose(0, 2, 3, 1)
-        chw = np.where(np.isnan(values), mine, values[None]).transpose(0, 3, 1, 2)
-        found[layer.index] = Observed(Path(answer.path).name, chw.astype(np.int64))
+        chw = values.transpose(2, 0, 1)[None]
+        known = ~np.isnan(chw)
+        stated = np.where(known, chw, 0).astype(np.int64)
+        found[layer.index] = Observed(Path(answer.path).name, stated, known if missing else None)
         if missing:
             message = (
                 f"the known answer holds {values.size - missing} of the {values.size} values of {layer.title}"

@@ -27,10 +27,14 @@ MEANINGS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Observed:
-    """A layer's output as somebody else computed it: (N, C, H, W), and what they call it."""
+    """A layer's output as somebody else computed it: (N, C, H, W), and what they call it.
+
+    known: of the same shape, which values they state at all; None: all of them.
+    """
 
     name: str
     values: Values
+    known: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,24 +55,27 @@ class Measures:
     cosine: float
 
 
-def measure(ours: Values, theirs: Values) -> Measures:
-    """The measures of two arrays of the same shape.
+def measure(ours: Values, theirs: Values, known: npt.NDArray[np.bool_] | None = None) -> Measures:
+    """The measures of two arrays of the same shape; of those values only that are known, where that is said.
 
     >>> measure(np.array([4, -2]), np.array([4, -1])).different
     1
     """
     mine, other = ours.astype(np.float64), theirs.astype(np.float64)
+    total = mine.size if known is None else int(known.sum())
+    if known is not None:
+        mine, other = np.where(known, mine, 0.0), np.where(known, other, 0.0)
     apart = mine - other
     places = np.argwhere(apart != 0)
     first = tuple(int(i) for i in places[0]) if len(places) else None
     return Measures(
-        total=mine.size,
+        total=total,
         different=len(places),
         first=first,
         ours=None if first is None else int(mine[first]),
         theirs=None if first is None else float(other[first]),
         largest=float(np.abs(apart).max()),
-        mean=float(np.abs(apart).mean()),
+        mean=float(np.abs(apart).sum() / total),
         sqnr_db=_decibels(float((mine**2).sum()), float((apart**2).sum())),
         cosine=_cosine(mine, other),
     )
@@ -145,7 +152,7 @@ def compare(ours: Trace, theirs: Mapping[int, Observed], unmatched: tuple[str, .
         other = theirs.get(layer.index)
         measures, reason = None, "they have no such layer"
         if other is not None and other.values.shape == layer.samples.shape:
-            found = measure(layer.samples, other.values)
+            found = measure(layer.samples, other.values, other.known)
             measures, reason = found if layer.is_batch else _of_one(found), ""
         elif other is not None:
             sizes = ("x".join(map(str, values.shape[1:])) for values in (layer.samples, other.values))

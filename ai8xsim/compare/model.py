@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ai8xsim.compare.measures import Observed
 from ai8xsim.diagnostics import error
 from ai8xsim.errors import InputError
 from ai8xsim.nn import Eltwise, Layer, fuse_bn_layers, load_checkpoint, load_model
+from ai8xsim.nn.guard import file_of, guarded
 from ai8xsim.nn.loading import Loaded
 from ai8xsim.program import Layer as ProgramLayer
 from ai8xsim.program import Program
@@ -22,12 +24,20 @@ from ai8xsim.samples import checked_samples
 ACTIVATION_VALUES = 1 << 23  # of one layer, that a model computes at once
 
 
+class Role(Enum):
+    """What a module is: an operation with weights, an element-wise operation, or a pool alone."""
+
+    WEIGHTS = auto()
+    ELEMENTWISE = auto()
+    POOL = auto()
+
+
 @dataclass(frozen=True)
 class Call:
-    """One call of a module: its name in the model, whether it has weights, and its output (N, C, H, W)."""
+    """One call of a module: its name in the model, what it is, and its output (N, C, H, W)."""
 
     name: str
-    has_weights: bool
+    role: Role
     values: Any
 
 
@@ -79,14 +89,14 @@ def with_fitting_biases(factory: Factory, program: Program, checkpoint: Checkpoi
     No file says how the model was made. Raises InputError, OSError, ValueError.
     """
     stored = {layer.name for layer in checkpoint.layers if layer.bias is not None}
-    models, refusal = [], ValueError("no model")
+    models, refusals = [], []
     for has_bias in (False, True):
         try:
             models.append(factory.model(program, has_bias))
-        except ValueError as fault:  # a layer with a batch normalization cannot be without bias
-            refusal = fault
+        except InputError as fault:  # a layer with a batch normalization cannot be without bias
+            refusals.append(fault)
     if not models:
-        raise refusal
+        raise refusals[-1]
     return min(models, key=lambda made: len(stored ^ _biased(made)))
 
 
@@ -109,7 +119,7 @@ def answers(model: nn.Module, program: Program, samples: Any) -> npt.NDArray[np.
 
 def _answers(model: nn.Module, program: Program, nchw: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     x = torch.from_numpy(np.ascontiguousarray(nchw)).float()
-    with torch.no_grad():
+    with torch.no_grad(), guarded("the model", file_of(model)):
         output = model(x.reshape(-1, *program.input_shape.array_shape))
     if not isinstance(output, torch.Tensor) or len(output) != len(nchw):
         message = (
@@ -127,13 +137,14 @@ def observe(model: nn.Module, program: Program, samples: Any, scale: float = 1.0
     x = torch.from_numpy(np.ascontiguousarray(checked.nhwc.transpose(0, 3, 1, 2))).float()
     x = x.reshape(-1, *program.input_shape.array_shape) * scale
     calls: list[Call] = []
+    inner = {id(module.pool) for module in model.modules() if isinstance(module, Layer)}
     hooks = [
-        module.register_forward_hook(_recorder(name, calls))
+        module.register_forward_hook(_recorder(name, role, calls))
         for name, module in model.named_modules()
-        if _is_of_interest(module)
+        if (role := _role_of(module)) is not None and id(module) not in inner
     ]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), guarded("the model", file_of(model)):
             model(x)
     finally:
         for hook in hooks:
@@ -141,17 +152,20 @@ def observe(model: nn.Module, program: Program, samples: Any, scale: float = 1.0
     return tuple(calls)
 
 
-def _is_of_interest(module: nn.Module) -> bool:
-    """Layers and element-wise operations of ours, and what else in the model computes and is no part of them."""
-    return isinstance(module, Layer | Eltwise | nn.MaxPool2d | nn.AvgPool2d | nn.MaxPool1d | nn.AvgPool1d)
+def _role_of(module: nn.Module) -> Role | None:
+    """What a module computes, None if nothing that a layer could be."""
+    if isinstance(module, Layer):
+        return Role.POOL if module.op is None else Role.WEIGHTS
+    if isinstance(module, Eltwise):
+        return Role.ELEMENTWISE
+    return (
+        Role.POOL if isinstance(module, nn.MaxPool2d | nn.AvgPool2d | nn.MaxPool1d | nn.AvgPool1d) else None
+    )
 
 
-def _recorder(name: str, calls: list[Call]) -> Any:
+def _recorder(name: str, role: Role, calls: list[Call]) -> Any:
     def record(module: nn.Module, _: Any, output: torch.Tensor) -> None:
-        if name.endswith(".pool"):  # of a layer, whose output counts
-            return
-        has_weights = isinstance(module, Layer) and module.op is not None
-        calls.append(Call(name, has_weights, _as_nchw(output)))
+        calls.append(Call(name, role, _as_nchw(output)))
 
     return record
 
@@ -176,11 +190,16 @@ def match(program: Program, calls: Sequence[Call]) -> Matched:
 
 
 def _place(layer: ProgramLayer, calls: Sequence[Call], left: Sequence[int], last: int) -> int | None:
-    """The call that is the layer's output."""
-    weights = layer.convolution.weights if layer.convolution and not layer.convolution.is_bypass else None
-    if weights is not None:
-        return next((p for p in left if calls[p].has_weights and calls[p].name == weights.source), None)
-    fitting = [
-        p for p in left if not calls[p].has_weights and calls[p].values.shape[1:] == layer.output_shape.chw
-    ]
+    """The call that is the layer's output; a layer that only copies is none."""
+    if layer.convolution and not layer.convolution.is_bypass:
+        source = layer.convolution.weights.source
+        return next((p for p in left if calls[p].role is Role.WEIGHTS and calls[p].name == source), None)
+    roles = set()
+    if layer.elementwise is not None:
+        roles.add(Role.ELEMENTWISE)
+    if layer.pooling is not None:
+        roles.add(Role.POOL)
+    fitting = (
+        p for p in left if calls[p].role in roles and calls[p].values.shape[1:] == layer.output_shape.chw
+    )
     return next((p for p in fitting if p > last), None)

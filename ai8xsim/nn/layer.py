@@ -86,7 +86,9 @@ class Layer(nn.Module):
     # evaluation
 
     def _evaluate(self, x: Tensor) -> Tensor:
-        """On bytes where that is exact, else on floats."""
+        """On bytes where that is exact, else on floats. Raises RuntimeError where there is still a normalization."""
+        if self.bn is not None:
+            raise RuntimeError("evaluation knows no batch normalization; fold it with `fuse_bn_layers` first")
         if self.setting.behaviour == "chip" and self.setting.int8 and int8.is_usable(x):
             y = self._on_bytes(x)
             if y is not None:
@@ -121,7 +123,7 @@ class Layer(nn.Module):
         if x.dim() != axes:
             return self._evaluate_piece(x)
         op: Any = self.op
-        values = max(op.in_channels, op.out_channels * op.stride[0] ** 2) * x[0, 0].numel()
+        values = max(op.in_channels, op.out_channels * op.stride[0] ** 2) * x.shape[2:].numel()
         return arithmetic.in_pieces(self._evaluate_piece, x, max(1, PIECE_VALUES // max(values, 1)))
 
     def _evaluate_piece(self, x: Tensor) -> Tensor:

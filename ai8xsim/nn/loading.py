@@ -12,8 +12,9 @@ from torch import nn
 
 from ai8xsim.checkpoint.state import TrainedCheckpoint, read_state
 from ai8xsim.diagnostics import Diagnostic, Span, error, warning
-from ai8xsim.errors import CheckpointError
-from ai8xsim.models import attribute_of, import_file, split_name
+from ai8xsim.errors import CheckpointError, InputError
+from ai8xsim.models import attribute_of, open_user_file, split_name
+from ai8xsim.nn.guard import guarded
 from ai8xsim.nn.layer import Layer
 
 BITS = MappingProxyType({"weight_bits": 8, "bias_bits": 8, "quantize_activation": True})
@@ -35,20 +36,29 @@ def load_model(
     dimensions: (H, W) of the input, (L, 1) for 1D data. path: a folder from which the file may import helpers.
     given: further arguments of the factory, such as `bias=True`. By the setting that holds here, layers are made for
     a quantized checkpoint (`simulate`) or for training.
-    Raises InputError where the file cannot be imported or has no such factory, OSError, ValueError.
+    Raises InputError where the file cannot be imported, has no such factory, or where that fails; OSError; ValueError
+    for what is not FILE:FACTORY.
     """
     from ai8xsim.nn import current_setting
 
     file, factory = split_name(name)
-    repository = None if path is None else Path(path)
-    module = import_file(file, model_stand_ins(), repository)
-    bits = BITS if current_setting().simulate else NO_BITS
-    arguments: dict[str, Any] = {"bias": False, **bits, **given}
-    make = attribute_of(module, file, factory)
-    size = tuple(dimensions)
-    model: nn.Module = make(
-        pretrained=False, num_classes=num_classes, num_channels=num_channels, dimensions=size, **arguments
-    )
+    source = open_user_file(file, model_stand_ins(), None if path is None else Path(path))
+    make = attribute_of(source.module, file, factory)
+    arguments: dict[str, Any] = {
+        "pretrained": False,
+        "num_classes": num_classes,
+        "num_channels": num_channels,
+        "dimensions": tuple(dimensions),
+        "bias": False,
+        **(BITS if current_setting().simulate else NO_BITS),
+        **given,
+    }
+    with source.present(), guarded(f"the factory `{factory}`", file):
+        model = make(**arguments)
+    if not isinstance(model, nn.Module):
+        message = f"`{factory}` makes a {type(model).__name__}, no model"
+        mend = "return the module that is the network"
+        raise InputError([error("model-failed", message, Span(str(file)), help=mend)])
     return model
 
 
@@ -88,7 +98,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
     extra = [name for name in tensors if name not in own and name.rsplit(".", 1)[-1] not in LATER_KEYS]
     missing = [name for name in own if name not in tensors]
     lost = [name for name in missing if name.rsplit(".", 1)[-1] in {"weight", "bias"}]
-    wrong = [name for name in own if name in tensors and tensors[name].numel() != own[name].numel()]
+    wrong = [name for name in own if name in tensors and not _fits(tensors[name], own[name])]
     found = list(_report(stored.path, extra, [name for name in missing if name not in lost]))
     faults = [*_faults(stored.path, lost, wrong, (own, tensors)), *_scales(model, stored.path, tensors)]
     if faults:
@@ -97,6 +107,11 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> Loaded:
         if name in tensors:
             value.copy_(tensors[name].reshape(value.shape).to(value.dtype))
     return Loaded(len(own) - len(missing), tuple(found))
+
+
+def _fits(stored: torch.Tensor, own: torch.Tensor) -> bool:
+    """Whether a tensor is of the model's shape; a single number may have any number of axes."""
+    return stored.shape == own.shape or stored.numel() == own.numel() == 1
 
 
 def _scales(model: nn.Module, path: str, tensors: Mapping[str, torch.Tensor]) -> list[Diagnostic]:

@@ -12,7 +12,17 @@ import pytest
 import torch
 
 import ai8xsim.nn as ai8x
-from ai8xsim import MAX78000, Options, Simulator, Trace, load_trace, read_checkpoint, read_network, resolve
+from ai8xsim import (
+    MAX78000,
+    CheckpointError,
+    Options,
+    Simulator,
+    Trace,
+    load_trace,
+    read_checkpoint,
+    read_network,
+    resolve,
+)
 from ai8xsim.compare import compare, measure, torch_trace
 from ai8xsim.compare.causes import diagnose
 from ai8xsim.compare.measures import Observed, observed
@@ -119,6 +129,140 @@ def project(tmp_path: Path) -> Project:
 def test_a_model_that_agrees_has_no_cause(project: Project) -> None:
     assert project.model_causes() == []
     assert project.causes(torch_trace(project.program(), project.values)) == []
+
+
+RESIDUAL = """
+arch: tiny
+dataset: planted
+layers:
+  - {name: conv1, op: conv2d, kernel_size: 3x3, pad: 1, activate: ReLU, processors: 0xf, output_processors: 0xff,
+     out_offset: 0x2000}
+  - {name: conv2, op: conv2d, kernel_size: 3x3, pad: 1, processors: 0xff, output_processors: 0xff, out_offset: 0x4000,
+     write_gap: 1}
+  - {name: copy, op: passthrough, in_sequences: conv1, processors: 0xff, in_offset: 0x2000, out_offset: 0x4004,
+     write_gap: 1}
+  - {name: sum, op: none, eltwise: add, operands: 2, in_sequences: [copy, conv2], processors: 0xff, in_offset: 0x4000,
+     out_offset: 0}
+  - {name: pool, op: passthrough, avg_pool: 2, pool_stride: 2, processors: 0xff, out_offset: 0x2000}
+"""
+RESIDUAL_MODEL = """
+import ai8x
+import torch
+
+
+class Body(torch.nn.Module):
+    def __init__(self, num_channels, **given):
+        super().__init__()
+        self.conv1 = ai8x.FusedConv2dReLU(num_channels, 8, 3, padding=1, **given)
+        self.conv2 = ai8x.Conv2d(8, 8, 3, padding=1, **given)
+        self.add = ai8x.Add()
+        self.pool = ai8x.AvgPool2d(2)
+
+    def forward(self, x):
+        x = self.conv1(x)
+        return self.pool(self.add(x, self.conv2(x)))
+
+
+class Tiny(torch.nn.Module):
+    def __init__(self, num_classes, num_channels, dimensions, **given):
+        super().__init__()
+        self.body = Body(num_channels, **given)
+
+    def forward(self, x):
+        return self.body(x)
+
+
+def tiny(pretrained=False, **given):
+    return Tiny(**given)
+"""
+
+
+def test_a_residual_model_agrees_and_its_copy_is_no_layer(tmp_path: Path) -> None:
+    project = Project(tmp_path, RESIDUAL, RESIDUAL_MODEL)
+    layers = {name: value for name, value in state().items() if name.startswith(("conv1", "conv2"))}
+    project.save({f"body.{name}": value for name, value in layers.items()})
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "not compared: layer 2 (`copy`), they have no such layer" in shown.stdout
+    assert project.model_causes() == []
+    project.model.write_text(RESIDUAL_MODEL.replace("ai8x.Add()", "ai8x.Sub()"))
+    assert project.model_causes() == ["unexplained-difference:sum"]
+
+
+def test_additions_in_a_block_are_seen() -> None:
+    with ai8x.setting("MAX78002", simulate=True):
+        block = ai8x.MBConvBlock(4, 4, 3, 1, True, expand_ratio=2)
+    ai8x.fuse_bn_layers(block)
+    seen: list[str] = []
+    block.resid.register_forward_hook(lambda *_: seen.append("resid"))
+    with torch.no_grad():
+        block(torch.zeros(1, 4, 8, 8))
+    assert seen == ["resid"]
+
+
+FAILING = {
+    "return Tiny(**given)": ("raise KeyError('weights')", "the factory `tiny` failed", "KeyError: 'weights'"),
+    "def tiny(pretrained=False, **given)": (
+        "def tiny(num_classes)",
+        "the factory `tiny` failed",
+        "a factory is called as",
+    ),
+    "    return Tiny(**given)": (
+        "    return None",
+        "`tiny` makes a NoneType, no model",
+        "the module that is the network",
+    ),
+    "ai8x.Conv2d(8": ("ai8x.Conv2D(8", "the factory `tiny` failed", "did you mean `Conv2d`?"),
+    "return self.fc(": ("return 1 // 0 + self.fc(", "the model failed", "ZeroDivisionError"),
+    "import torch\n": ("import torch\nimport nowhere\n", "cannot be imported", "No module named 'nowhere'"),
+    "super().__init__()": (
+        "super().__init__(); raise SystemExit(3)",
+        "the factory `tiny` failed",
+        "it ended the program",
+    ),
+}
+
+
+@pytest.mark.parametrize(("part", "instead"), FAILING.items(), ids=[text.strip() for text in FAILING])
+def test_what_a_model_raises_is_said_with_its_line(
+    project: Project, part: str, instead: tuple[str, ...]
+) -> None:
+    text, message, reason = instead
+    assert part in MODEL
+    project.model.write_text(MODEL.replace(part, text))
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert shown.returncode == 1, shown.stderr
+    assert message in shown.stderr
+    assert reason in shown.stderr
+    assert ("error[model-failed]" in shown.stderr) != ("error[not-importable]" in shown.stderr)
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_factory_may_import_late(project: Project) -> None:
+    late = MODEL.replace("import ai8x\n", "").replace("super().__init__()", "import ai8x; super().__init__()")
+    late = late.replace("class Tiny", "ai8x = None\n\n\nclass Tiny")
+    project.model.write_text(late)
+    assert project.model_causes() == []
+
+
+def test_a_weight_of_another_shape_is_refused(project: Project) -> None:
+    with ai8x.setting("MAX78000", simulate=True):
+        model = ai8x.load_model(f"{project.model}:tiny", 5, 4, (6, 6), bias=True)
+    turned = state()
+    turned["conv3.op.weight"] = turned["conv3.op.weight"].transpose(0, 1)
+    with pytest.raises(CheckpointError, match="other sizes"):
+        ai8x.load_checkpoint(model, project.save(turned, "turned.pth.tar"))
+
+
+def test_json_has_no_nan(project: Project) -> None:
+    project.model.write_text(MODEL.replace("return self.fc(", "return float('nan') * self.fc("))
+    shown = project.run("--model", f"{project.model}:tiny", "--json")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    last = json.loads(shown.stdout, parse_constant=refuse)["layers"][-1]
+    assert last["index"] == 3
 
 
 def flip_a_bit(tensors: State) -> None:

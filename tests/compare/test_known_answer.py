@@ -10,6 +10,7 @@ import pytest
 
 from ai8xsim import MAX78000, MAX78002, InputError, Machine, Simulator, read_checkpoint, read_network, resolve
 from ai8xsim.compare import compare
+from ai8xsim.compare.causes import diagnose
 from ai8xsim.compare.known_answer import expected_outputs, read_known_answer
 from ai8xsim.program import Program
 
@@ -77,7 +78,7 @@ def test_a_known_answer_is_read_back_into_values(case: Any, tmp_path: Path) -> N
     program, sample = case()
     (tmp_path / "sampleoutput.h").write_text(header(program, sample))
     trace = Simulator(program).run(sample)
-    layers, said = expected_outputs(program, trace, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
+    layers, said = expected_outputs(program, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
     assert set(layers) == {layer.index for layer in program.layers if layer.is_output}
     assert not said
     assert compare(trace, layers).is_equal
@@ -91,7 +92,7 @@ def test_one_bit_of_a_word_is_found_at_its_value(tmp_path: Path) -> None:
     text = header(program, sample)
     assert f"0x{value:08x}" in text
     (tmp_path / "sampleoutput.h").write_text(text.replace(f"0x{value:08x}", f"0x{value ^ 1:08x}"))
-    layers, _ = expected_outputs(program, trace, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
+    layers, _ = expected_outputs(program, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
     measures = compare(trace, layers).layers[-1].measures
     assert measures is not None
     assert (measures.different, measures.first) == (1, (3, 0, 0))
@@ -101,9 +102,26 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     program, sample = narrow()
     (tmp_path / "sampleoutput.h").write_text(header(program, sample, limit=20))
     trace = Simulator(program).run(sample)
-    layers, said = expected_outputs(program, trace, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
+    layers, said = expected_outputs(program, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
     assert {d.code for d in said} == {"incomplete-known-answer"}
-    assert all(layer.is_equal for layer in compare(trace, layers).compared)
+    compared = compare(trace, layers).compared
+    assert all(layer.is_equal for layer in compared)
+    totals = [layer.measures.total for layer in compared if layer.measures]
+    assert sum(totals) < sum(trace[layer.index].output.size for layer in compared)
+
+
+def test_a_difference_is_counted_among_what_is_stated(tmp_path: Path) -> None:
+    program, sample = digits()
+    value = int(Simulator(program).run(sample).output.ravel()[0]) & 0xFFFFFFFF
+    text = header(program, sample, limit=2).replace(f"0x{value:08x}", f"0x{value ^ 1:08x}")
+    (tmp_path / "sampleoutput.h").write_text(text)
+    layers, _ = expected_outputs(program, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
+    (compared,) = compare(Simulator(program).run(sample), layers).compared
+    assert compared.measures is not None
+    assert (compared.measures.different, compared.measures.total) == (1, 2)
+    (cause,) = diagnose(program, sample, layers)
+    assert cause.notes[0] == "1 of 2 values differ"
+    assert cause.notes[1].startswith("1 other channels")
 
 
 @pytest.mark.parametrize(
@@ -113,16 +131,16 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
         ("#define SAMPLE_OUTPUT { 0x50400000, 0xffffffff, 2, 1, 0 }", "damaged"),
         ("#define SAMPLE_OUTPUT { hello }", "damaged"),
         ("#define SAMPLE_OUTPUT { 0x50400000, 0xffffffff, 1 }", "damaged"),
+        ("#define SAMPLE_OUTPUT { 0x50400000, 0xff }", "damaged"),
         ("#define SAMPLE_OUTPUT { 0x50100000, 0xffffffff, 1, 7, 0 }", "no data memory of the MAX78000"),
         ("#define SAMPLE_OUTPUT { 0x50407000, 0xffffffff, 1, 7, 0 }", "none of the addresses"),
     ],
 )
 def test_what_is_no_known_answer_is_refused(text: str, message: str, tmp_path: Path) -> None:
-    program, sample = narrow()
+    program, _ = narrow()
     (tmp_path / "sampleoutput.h").write_text(text)
-    trace = Simulator(program).run(sample)
     with pytest.raises(InputError, match=message) as refusal:
-        expected_outputs(program, trace, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
+        expected_outputs(program, read_known_answer(tmp_path / "sampleoutput.h", MAX78000))
     assert refusal.value.diagnostics[0].code == "not-a-known-answer"
 
 

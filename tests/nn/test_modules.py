@@ -325,6 +325,19 @@ def test_a_class_of_the_users_may_extend_a_pool() -> None:
     assert Own(3, 1).pool.kernel_size == 3
 
 
+def test_a_normalization_is_no_arithmetic_of_the_chip() -> None:
+    with ai8x.setting("MAX78000", simulate=True):
+        module = ai8x.FusedConv2dBNReLU(1, 1, 3)
+    with pytest.raises(RuntimeError, match="fuse_bn_layers"):
+        module(torch.zeros(1, 1, 8, 8))
+
+
+def test_an_empty_batch_has_an_empty_output() -> None:
+    with ai8x.setting("MAX78000", simulate=True):
+        module = ai8x.Conv2d(1, 2, 3)
+    assert module(torch.zeros(0, 1, 8, 8)).shape == (0, 2, 6, 6)
+
+
 def test_software_divides_rounds_and_saturates_to_16_bits() -> None:
     with ai8x.setting("MAX78000", simulate=True):
         layer, rectified = ai8x.SoftwareLinear(1, 3), ai8x.FusedSoftwareLinearReLU(1, 3)
