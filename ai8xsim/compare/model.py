@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ai8xsim.checkpoint import Checkpoint
+from ai8xsim.checkpoint.names import split_prefix
 from ai8xsim.compare.measures import Observed
 from ai8xsim.diagnostics import error
 from ai8xsim.errors import InputError
@@ -102,7 +103,8 @@ def with_fitting_biases(factory: Factory, program: Program, checkpoint: Checkpoi
 
 def _biased(model: nn.Module) -> set[str]:
     """The layers that have a bias."""
-    return {name.removesuffix(".op.bias") for name in model.state_dict() if name.endswith(".op.bias")}
+    names = (split_prefix(name)[1] for name in model.state_dict())
+    return {name.removesuffix(".op.bias") for name in names if name.endswith(".op.bias")}
 
 
 def answers(model: nn.Module, program: Program, samples: Any) -> npt.NDArray[np.float64]:
@@ -139,7 +141,7 @@ def observe(model: nn.Module, program: Program, samples: Any, scale: float = 1.0
     calls: list[Call] = []
     inner = {id(module.pool) for module in model.modules() if isinstance(module, Layer)}
     hooks = [
-        module.register_forward_hook(_recorder(name, role, calls))
+        module.register_forward_hook(_recorder(split_prefix(name)[1], role, calls))
         for name, module in model.named_modules()
         if (role := _role_of(module)) is not None and id(module) not in inner
     ]

@@ -1,7 +1,7 @@
 """A user's model file and its checkpoint."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ai8xsim.checkpoint.names import split_prefix
 from ai8xsim.checkpoint.state import TrainedCheckpoint, read_state
 from ai8xsim.diagnostics import Diagnostic, Span, error, warning
 from ai8xsim.errors import CheckpointError, InputError
@@ -148,17 +149,16 @@ def _powers(model: nn.Module, key: str, tensors: Mapping[str, torch.Tensor]) -> 
 
 
 def _without_prefixes(stored: TrainedCheckpoint, own: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors by the model's names for them."""
+    """The tensors by the model's names for them; wrappers may stand in front of the file's names and of the model's."""
+    wrapped = {split_prefix(name)[1]: name for name in own}
     tensors: dict[str, torch.Tensor] = {}
     for key, value in stored.tensors.items():
-        name = key
-        while name.startswith(("module.", "_orig_mod.")):
-            name = name.partition(".")[2]
-        tensors.setdefault(_present_name(name, own), torch.from_numpy(value.copy()))
+        name = _present_name(split_prefix(key)[1], wrapped)
+        tensors.setdefault(wrapped.get(name, name), torch.from_numpy(value.copy()))
     return tensors
 
 
-def _present_name(name: str, own: Mapping[str, Any]) -> str:
+def _present_name(name: str, own: Container[str]) -> str:
     """With `op` for what old files call an operation; a layer of the user's may well be called `linear`."""
     layer, _, tensor = name.rpartition(".")
     layer, _, operation = layer.rpartition(".")

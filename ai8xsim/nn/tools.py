@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ai8xsim.checkpoint.names import split_prefix
 from ai8xsim.nn.elementwise import Eltwise
 from ai8xsim.nn.layer import Layer
 from ai8xsim.nn.setting import current_setting
@@ -60,7 +61,7 @@ def initiate_qat(model: nn.Module, qat_policy: Mapping[str, Any], export: bool =
     quantile = float(qat_policy.get("shift_quantile", 1.0))
     for name, module in model.named_modules():
         if isinstance(module, Layer):
-            own = overrides.get(name.removeprefix("module.").removeprefix("_orig_mod."), {})
+            own = overrides.get(split_prefix(name)[1], {})
             bits = int(own.get("weight_bits", qat_policy["weight_bits"]))
             module.set_bits(bits, float(own.get("shift_quantile", quantile)))
 

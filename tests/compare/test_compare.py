@@ -245,6 +245,19 @@ def test_a_factory_may_import_late(project: Project) -> None:
     assert project.model_causes() == []
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("wrapper", ["torch.nn.DataParallel", "torch.compile"])
+def test_a_wrapped_model_is_the_model(project: Project, wrapper: str) -> None:
+    project.model.write_text(MODEL.replace("return Tiny(**given)", f"return {wrapper}(Tiny(**given))"))
+    if wrapper == "torch.compile":
+        with ai8x.setting("MAX78000", simulate=True):
+            model = ai8x.load_model(f"{project.model}:tiny", 5, 4, (6, 6), bias=True)
+        loaded = ai8x.load_checkpoint(model, project.checkpoint)
+        assert not loaded.diagnostics
+    else:
+        assert project.model_causes() == []
+
+
 def test_a_weight_of_another_shape_is_refused(project: Project) -> None:
     with ai8x.setting("MAX78000", simulate=True):
         model = ai8x.load_model(f"{project.model}:tiny", 5, 4, (6, 6), bias=True)
