@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ai8xsim.nn import arithmetic
-
 ZERO = 128  # the byte of the value 0: oneDNN multiplies unsigned by signed bytes
 # Within these bounds oneDNN's float32 holds every sum that does not saturate, and the quarter that rounds it.
 LEAST_UNIT, MOST_BIAS, MOST_PRODUCTS = 2.0**-13, 1 << 22, 1 << 15
@@ -25,6 +23,29 @@ PROBE_SEED = 0
 ONE_DIMENSIONAL = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d)
 
 Pair = tuple[int, int]
+
+
+class Numbers(NamedTuple):
+    """A layer's own numbers, as its checkpoint holds them; `unit`: what one of the accumulator is in the output."""
+
+    weight: Tensor
+    bias: Tensor | None
+    unit: float
+    activation: str | None
+
+    def same(self, other: "Numbers") -> bool:
+        """Whether each number is equal: whoever changes a parameter need not tell."""
+        if self.bias is None or other.bias is None:
+            has_same_bias = self.bias is other.bias
+        else:
+            has_same_bias = torch.equal(self.bias, other.bias)
+        stated = (self.unit, self.activation) == (other.unit, other.activation)
+        return stated and has_same_bias and torch.equal(self.weight, other.weight)
+
+    def kept(self) -> "Numbers":
+        """The same in tensors that nobody else has."""
+        bias = None if self.bias is None else self.bias.clone()
+        return Numbers(self.weight.clone(), bias, self.unit, self.activation)
 
 
 class Operands(NamedTuple):
@@ -110,10 +131,18 @@ def bytes_of(x: Tensor) -> Tensor | None:
     if isinstance(x, Activations) and x._bytes is not None:
         return x._bytes
     values = x.floats() if isinstance(x, Activations) else x
-    integers = values.to(torch.int8)
-    if not torch.equal(integers.to(torch.float32), values):
+    if values.numel() == 0:
         return None
-    return _channels_last(integers if x.dim() == 4 else integers.unsqueeze(2)).view(torch.uint8) ^ ZERO
+    integers = values.to(torch.int8)
+    least, most = torch.aminmax(values - integers)  # measured: twice as fast as to compare each
+    if least != 0 or most != 0:
+        return None
+    return _flipped(_channels_last(integers if x.dim() == 4 else integers.unsqueeze(2)))
+
+
+def _flipped(integers: Tensor) -> Tensor:
+    """int8 as bytes, in place."""
+    return integers.view(torch.uint8).bitwise_xor_(ZERO)
 
 
 def axes_of(module: Any) -> int:
@@ -121,28 +150,16 @@ def axes_of(module: Any) -> int:
     return 3 if isinstance(module, ONE_DIMENSIONAL) else 4
 
 
-def is_fitting(module: Any, data: Tensor) -> bool:
-    """Whether bytes have a convolution's channels, and are enough for an output; floats say it better if not."""
-    numbers = {"kernel_size": 1, "padding": 0, "dilation": 1}
-    kernel, padding, dilation = (_rows_columns(module, *number) for number in numbers.items())
-    spans = [dilation[n] * (kernel[n] - 1) - 2 * padding[n] for n in (0, 1)]
-    is_large_enough = all(size > span for size, span in zip(data.shape[2:], spans, strict=True))
-    return (
-        is_large_enough and len(data) > 0 and getattr(module, "in_channels", data.shape[1]) == data.shape[1]
-    )
-
-
-def pooled(data: Tensor, pool: Any, round_avg: bool) -> Tensor | None:
-    """A pool of bytes: the largest, or the average of the values as the chip rounds it; None where they are too few."""
-    if not is_fitting(pool, data):
-        return None
+def pooled(data: Tensor, pool: Any, round_avg: bool) -> Tensor:
+    """A pool of bytes: the largest, or the average as the chip rounds it; empty where they are too few."""
     parts = _windows(data, *(_rows_columns(pool, name, 1) for name in ("kernel_size", "stride", "dilation")))
     if isinstance(pool, nn.MaxPool1d | nn.MaxPool2d):
         return _channels_last(reduce(torch.maximum, parts))
     taps = [part.to(torch.int32) for part in parts]
-    average = (reduce(torch.add, taps) - ZERO * len(taps)).to(torch.float32) / len(taps)
-    rounding = arithmetic.half_away_from_zero if round_avg else arithmetic.toward_zero
-    return _channels_last(arithmetic.saturate(rounding(average)).add_(ZERO).to(torch.uint8))
+    average = (reduce(Tensor.add_, taps) - ZERO * len(taps)).to(torch.float32) / len(taps)
+    if round_avg:
+        average += average.sign() * 0.5
+    return _channels_last(_flipped(average.to(torch.int8)))  # which truncates toward zero
 
 
 def _windows(data: Tensor, size: Pair, stride: Pair, dilation: Pair) -> Iterator[Tensor]:
@@ -151,7 +168,8 @@ def _windows(data: Tensor, size: Pair, stride: Pair, dilation: Pair) -> Iterator
     for taps in product(range(size[0]), range(size[1])):
         starts = [tap * dilation[n] for n, tap in enumerate(taps)]
         rows, columns = (
-            slice(start, data.shape[n + 2] - ends[n] + start, stride[n]) for n, start in enumerate(starts)
+            slice(start, max(0, data.shape[n + 2] - ends[n]) + start, stride[n])
+            for n, start in enumerate(starts)
         )
         yield data[:, :, rows, columns]
 
@@ -168,11 +186,10 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 class Products:
-    """A convolution on bytes, its weights packed for oneDNN. Made by `packed`, which proves it."""
+    """A convolution on bytes, its weights packed for oneDNN. Made by `pack`, which proves it."""
 
     def __init__(self, op: nn.Conv1d | nn.Conv2d, operands: Operands, activation: str | None) -> None:
-        self.operands = Operands(operands.weight.clone(), operands.bias.clone(), operands.unit)
-        self.activation = activation
+        self._activation = activation
         numbers = {"stride": 1, "padding": 0, "dilation": 1}
         self._steps = [list(_rows_columns(op, name, of_one_row)) for name, of_one_row in numbers.items()]
         self._groups = op.groups
@@ -180,9 +197,8 @@ class Products:
         outputs = len(weight)
         self._scales = torch.full((outputs,), operands.unit)
         self._zeros = torch.zeros(outputs, dtype=torch.int32)
-        quarter = (
-            0.25 if operands.unit < 1 else 0.0
-        )  # ties go up, and oneDNN, which rounds to even, meets none
+        # A quarter more, and ties go up: oneDNN rounds them to even, and meets none.
+        quarter = 0.25 if operands.unit < 1 else 0.0
         self._bias = (operands.bias + quarter) * operands.unit
         self._weight = torch.ops.onednn.qconv_prepack(
             weight if weight.dim() == 4 else weight.unsqueeze(2),
@@ -192,15 +208,6 @@ class Products:
             *self._steps,
             self._groups,
             None,
-        )
-
-    def is_of(self, operands: Operands) -> bool:
-        """Whether these are still the layer's numbers: whoever changes them need not tell."""
-        own = self.operands
-        return (
-            own.unit == operands.unit
-            and torch.equal(own.weight, operands.weight)
-            and torch.equal(own.bias, operands.bias)
         )
 
     def __call__(self, data: Tensor) -> Tensor:
@@ -221,9 +228,9 @@ class Products:
             [],
             "",
         )
-        if self.activation == "ReLU":
+        if self._activation == "ReLU":
             return y.clamp_(min=ZERO)
-        return _magnitudes(y) if self.activation == "Abs" else y
+        return _magnitudes(y) if self._activation == "Abs" else y
 
 
 def _magnitudes(data: Tensor) -> Tensor:
@@ -231,33 +238,63 @@ def _magnitudes(data: Tensor) -> Tensor:
     return values.add_(ZERO).to(torch.uint8)
 
 
-def packed(
+class Packed(NamedTuple):
+    """What became of a layer's numbers: products on bytes, or None where they would not be exact, here or at all.
+
+    shape: of the samples with which that was found out.
+    """
+
+    numbers: Numbers
+    shape: torch.Size
+    products: Products | None
+
+    def is_of(self, numbers: Numbers, data: Tensor) -> bool:
+        """Whether it was found out with these numbers and such samples."""
+        return self.shape == data.shape[1:] and self.numbers.same(numbers)
+
+
+def pack(
     op: nn.Conv1d | nn.Conv2d,
+    numbers: Numbers,
     operands: Operands,
-    activation: str | None,
     data: Tensor,
     on_floats: Callable[[Tensor], Tensor],
-) -> Products | None:
-    """The convolution on bytes; None where its products are not exact, here or at all.
+) -> Packed:
+    """A convolution on bytes, held against `on_floats`, the layer's other road, with a probe of the shape of `data`.
 
-    data: what it is to compute, whose shape the probe has. on_floats: the layer's other road.
+    What no convolution could compute is refused too: floats have the better words for it.
     """
-    weight, bias, unit = operands
-    fits = unit >= LEAST_UNIT and bias.abs().max() <= MOST_BIAS and weight[0].numel() <= MOST_PRODUCTS
-    if not fits or not torch.equal(weight.to(torch.int8).to(weight.dtype), weight):
-        return None
-    probe = _probe(data, weight, op.groups)
+    refused = Packed(numbers.kept(), data.shape[1:], None)
+    if not _is_fitting(op, data) or not _is_within(operands):
+        return refused
+    probe, dimensions = _probe(data, operands.weight, op.groups), operands.weight.dim()
     try:
-        products = Products(op, operands, activation)
+        products = Products(op, operands, numbers.activation)
         found = products(probe)
     except (
         AttributeError,
         RuntimeError,
     ):  # another PyTorch, or a processor for which it has no such operation
-        return None
-    dimensions = weight.dim()
+        return refused
     expected = on_floats(Activations(probe, dimensions).floats())
-    return products if torch.equal(Activations(found, dimensions).floats(), expected) else None
+    is_exact = torch.equal(Activations(found, dimensions).floats(), expected)
+    return refused._replace(products=products) if is_exact else refused
+
+
+def _is_fitting(op: nn.Conv1d | nn.Conv2d, data: Tensor) -> bool:
+    """Whether bytes have a convolution's channels, and are enough for an output."""
+    numbers = {"kernel_size": 1, "padding": 0, "dilation": 1}
+    kernel, padding, dilation = (_rows_columns(op, *number) for number in numbers.items())
+    spans = [dilation[n] * (kernel[n] - 1) - 2 * padding[n] for n in (0, 1)]
+    is_large_enough = all(size > span for size, span in zip(data.shape[2:], spans, strict=True))
+    return is_large_enough and op.in_channels == data.shape[1]
+
+
+def _is_within(operands: Operands) -> bool:
+    """Whether weights are int8, and sums within what oneDNN holds exactly."""
+    weight, bias, unit = operands
+    fits = unit >= LEAST_UNIT and bias.abs().max() <= MOST_BIAS and weight[0].numel() <= MOST_PRODUCTS
+    return bool(fits) and torch.equal(weight.to(torch.int8).to(weight.dtype), weight)
 
 
 def _probe(data: Tensor, weight: Tensor, groups: int) -> Tensor:

@@ -48,7 +48,7 @@ class Layer(nn.Module):
             0.0  # of the same: by how much less training shifts; quantizing takes it in
         )
         self.output_shift = _fixed(0.0)
-        self._products: int8.Products | None = None
+        self._packed: int8.Packed | None = None
         self.set_bits(None)
 
     def set_bits(self, bits: int | None, shift_quantile: float = 1.0, bias_bits: int | None = None) -> None:
@@ -65,7 +65,7 @@ class Layer(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is packed for this processor."""
-        return {**self.__dict__, "_products": None}
+        return {**self.__dict__, "_packed": None}
 
     @property
     def bits(self) -> int:
@@ -105,17 +105,17 @@ class Layer(nn.Module):
             data = int8.pooled(data, self.pool, self.setting.round_avg)
         if data is not None and self.op is not None:
             data = self._multiplied(data)
-        return None if data is None else int8.Activations(data, x.dim())
+        return None if data is None or data.numel() == 0 else int8.Activations(data, x.dim())
 
     def _multiplied(self, data: Tensor) -> Tensor | None:
         """Bytes to bytes, by weights that are packed when they are new."""
         op: Any = self.op
-        if not int8.is_fitting(op, data):
+        if data.numel() == 0:
             return None
-        operands = self._operands()
-        if self._products is None or not self._products.is_of(operands):
-            self._products = int8.packed(op, operands, self.activation, data, self._chip_output)
-        return None if self._products is None else self._products(data)
+        numbers = int8.Numbers(op.weight, op.bias, self._unit, self.activation)
+        if self._packed is None or not self._packed.is_of(numbers, data):
+            self._packed = int8.pack(op, numbers, self._operands(), data, self._chip_output)
+        return None if self._packed.products is None else self._packed.products(data)
 
     def _on_floats(self, x: Tensor) -> Tensor:
         """A batch goes through in pieces that a core's cache holds: several times as fast as in one."""
@@ -154,8 +154,12 @@ class Layer(nn.Module):
         weight, stored = self._parameters_of()
         if stored is None:
             stored = weight.new_zeros(self._outputs)
-        unit = 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - bits)
-        return int8.Operands(weight, torch.floor(stored / 2.0 ** (bits - 1)) * 128, unit)
+        return int8.Operands(weight, torch.floor(stored / 2.0 ** (bits - 1)) * 128, self._unit)
+
+    @property
+    def _unit(self) -> float:
+        """What one of the accumulator is worth in the output."""
+        return 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - (self.bits or 8))
 
     @property
     def _outputs(self) -> int:

@@ -260,6 +260,18 @@ def test_products_that_saturate_are_found_out(monkeypatch: pytest.MonkeyPatch) -
     assert y.max() > 122
 
 
+def test_what_was_found_out_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    right = int8.pack
+    monkeypatch.setattr(int8, "pack", lambda *given: calls.append(given) or right(*given))
+    module = layer()
+    module.op.weight.data[0, 0, 0, 0] += 0.25  # not for bytes
+    with torch.no_grad():
+        for _ in range(3):
+            module(X)
+    assert len(calls) == 1
+
+
 def test_a_pytorch_without_the_operation_has_floats(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
         raise AttributeError("no such operation")
