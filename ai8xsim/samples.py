@@ -40,16 +40,38 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
         and len(samples)
     ):
         return Samples(samples, is_batch=True)  # nothing can be wrong with it
-    try:
-        array = np.asarray(samples)
-    except ValueError as ragged:
-        message = "samples are no array: their parts have different lengths"
-        raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
-    fault = _rank_or_shape_fault(array, shape) or integer_fault(array)
+    array = as_array(samples)
+    fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
     if fault is not None:
         raise InputError([fault])
     is_batch = array.shape not in _accepted(shape)
     return Samples(array.reshape(-1, *shape.chw).astype(np.int8, copy=False), is_batch)
+
+
+def as_array(values: object) -> Array:
+    """The numbers of a tensor, an array, a list or a number: an array on the CPU, apart from the graph of gradients.
+
+    bfloat16, which NumPy lacks, becomes float32, which holds all of its values. Strangers that NumPy can only wrap come
+    back as arrays of objects. Raises InputError where nothing can be made of them.
+
+    >>> as_array([[1, 2]]).shape
+    (1, 2)
+    """
+    given: Any = values
+    try:
+        if hasattr(given, "detach") and hasattr(given, "cpu"):  # a tensor, without the import of torch
+            given = given.detach().cpu()
+            given = (given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy()
+        return np.asarray(given)
+    except ValueError as ragged:
+        message = "samples are no array: their parts have different lengths"
+        raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
+    except (
+        TypeError,
+        RuntimeError,
+    ) as fault:  # a tensor without values, on the device `meta`, or a sparse one
+        message = f"samples are of type {type(values).__name__}, and no array can be made of them"
+        raise InputError([error("sample-type", message, notes=(str(fault),))]) from None
 
 
 def integer_fault(array: Array) -> Diagnostic | None:

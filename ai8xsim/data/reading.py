@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ai8xsim.data.dataset import Dataset
 from ai8xsim.diagnostics import Diagnostic
 from ai8xsim.errors import InputError
+from ai8xsim.samples import as_array as array_of
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -137,14 +138,13 @@ def observe(index: int, raw: Any, act_mode_8bit: bool) -> Item:
 
 def as_array(value: Any) -> Array | None:
     """The numbers of a tensor, an array or a plain number; None for everything else."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        if value.device.type == "meta":
-            return None
-        value = value.detach().cpu()
-        return np.asarray(value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy())
-    if isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "iufb":
-        return np.asarray(value)
-    return None
+    if not (hasattr(value, "detach") or isinstance(value, np.ndarray | np.generic | int | float)):
+        return None
+    try:
+        array = array_of(value)
+    except InputError:
+        return None
+    return array if array.dtype.kind in "iufb" else None
 
 
 def kind_of(value: Any) -> str:
