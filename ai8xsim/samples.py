@@ -57,19 +57,21 @@ def as_array(values: object) -> Array:
     >>> as_array([[1, 2]]).shape
     (1, 2)
     """
-    given: Any = values
     try:
-        if hasattr(given, "detach") and hasattr(given, "cpu"):  # a tensor, without the import of torch
-            given = given.detach().cpu()
-            given = (given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy()
-        return np.asarray(given)
+        return np.asarray(values)
     except ValueError as ragged:
         message = "samples are no array: their parts have different lengths"
         raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
-    except (
-        TypeError,
-        RuntimeError,
-    ) as fault:  # a tensor without values, on the device `meta`, or a sparse one
+    except (TypeError, RuntimeError):  # tensors of a graph, of a GPU, of bfloat16
+        return _of_tensor(values)
+
+
+def _of_tensor(values: Any) -> Array:
+    """The numbers of what NumPy does not take as it is."""
+    try:
+        there = values.detach().cpu()
+        return np.asarray(there.float() if "bfloat16" in str(there.dtype) else there)
+    except (AttributeError, TypeError, RuntimeError) as fault:  # sparse, or on the device `meta`
         message = f"samples are of type {type(values).__name__}, and no array can be made of them"
         raise InputError([error("sample-type", message, notes=(str(fault),))]) from None
 

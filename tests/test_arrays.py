@@ -73,7 +73,11 @@ def test_what_holds_no_numbers_is_a_fault_and_no_exception_of_a_library(sample: 
             with pytest.raises(InputError) as refused:
                 take(sample)
             assert refused.value.diagnostics[0].code == code
-        assert observe(0, (sample, 0), act_mode_8bit=True).values is None
+        if getattr(sample, "is_sparse", False):
+            with pytest.raises(InputError):
+                observe(0, (sample, 0), act_mode_8bit=True)
+        else:
+            assert observe(0, (sample, 0), act_mode_8bit=True).values is None
 
 
 @given(st.sampled_from([np.bool_, np.uint8, np.int64, np.float32, np.complex64, np.str_]))

@@ -137,13 +137,14 @@ def observe(index: int, raw: Any, act_mode_8bit: bool) -> Item:
 
 
 def as_array(value: Any) -> Array | None:
-    """The numbers of a tensor, an array or a plain number; None for everything else."""
-    if not (hasattr(value, "detach") or isinstance(value, np.ndarray | np.generic | int | float)):
+    """The numbers of a tensor, an array or a plain number; None for everything else.
+
+    Raises InputError for a tensor that is none inside: a sparse one.
+    """
+    is_tensor = hasattr(value, "detach") and value.device.type != "meta"
+    if not is_tensor and not isinstance(value, np.ndarray | np.generic | int | float):
         return None
-    try:
-        array = array_of(value)
-    except InputError:
-        return None
+    array = array_of(value)
     return array if array.dtype.kind in "iufb" else None
 
 

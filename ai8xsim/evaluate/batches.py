@@ -132,7 +132,8 @@ def _of_sample(diagnostic: Diagnostic, index: int, name: str) -> Diagnostic:
 def _targets(subject: Subject, first: int, targets: Sequence[Any]) -> Array:
     """The targets as numbers; of classes, each one is checked to exist."""
     task = subject.task
-    arrays = [_target(subject, first + n, target) for n, target in enumerate(targets)]
+    size = task.answers
+    arrays = [_target(subject, first + n, target, size) for n, target in enumerate(targets)]
     stacked = np.stack(arrays)
     if task.kind is Kind.REGRESSION:
         return _values(subject, first, stacked)
@@ -162,15 +163,17 @@ def _values(subject: Subject, first: int, targets: Array) -> Array:
     return values
 
 
-def _target(subject: Subject, index: int, target: Any) -> Array:
+def _target(subject: Subject, index: int, target: Any, size: int) -> Array:
+    """The target as an array of the task's shape, which has `size` values."""
     task: Task = subject.task
     try:
         array = as_array(target)
-        if array.dtype.kind in "biuf" and array.size == task.answers:
-            return array.reshape(task.shape)
-        form = f"of the shape {array.shape}"
     except InputError:
         form = "of no shape"
+    else:
+        if array.dtype.kind in "biuf" and array.size == size:
+            return array.reshape(task.shape)
+        form = f"of the shape {array.shape}"
     wanted = "x".join(map(str, task.shape)) or "one number"
     reason = f"it is {type(target).__name__} {form}, not {wanted}"
     raise InputError([_wrong_target(subject, index, reason)])

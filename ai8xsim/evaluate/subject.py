@@ -1,9 +1,9 @@
 """What is evaluated: a program and samples with targets; and the model that it is held against."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -82,11 +82,11 @@ def first_target(data: Samples, name: str, dataset: Dataset | None = None) -> An
 
 def count_of(data: Samples, name: str, dataset: Dataset | None = None) -> int:
     """How many samples there are. Raises InputError where the data set's own code fails, with the place in it."""
-    with (
-        nullcontext() if dataset is None else dataset.present(),
-        _watched("taking the length", name, dataset),
-    ):
-        return len(data)
+    try:
+        with nullcontext() if dataset is None else dataset.present():
+            return len(data)
+    except (Exception, SystemExit) as fault:  # what a stranger's code raises is open-ended
+        _refuse(fault, "taking the length", name, dataset)
 
 
 def pair(data: Samples, index: int, name: str, dataset: Dataset | None = None) -> tuple[Any, Any]:
@@ -94,8 +94,10 @@ def pair(data: Samples, index: int, name: str, dataset: Dataset | None = None) -
 
     Raises InputError where the data set's own code fails, with the place in it, or delivers something else.
     """
-    with _watched(f"loading sample {index}", name, dataset):
+    try:
         item: Any = data[index]
+    except (Exception, SystemExit) as fault:
+        _refuse(fault, f"loading sample {index}", name, dataset)
     if isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
     size = f" of {len(item)}" if isinstance(item, tuple | list | dict) else ""
@@ -104,17 +106,10 @@ def pair(data: Samples, index: int, name: str, dataset: Dataset | None = None) -
     raise InputError([error("unloadable-sample", message, Span(name), help=mend)])
 
 
-@contextmanager
-def _watched(what: str, name: str, dataset: Dataset | None) -> Iterator[None]:
-    """Whatever the user's code raises inside becomes an InputError, which names the line if it is a file's.
-
-    Cheap where nothing fails, so that it can stand around each sample.
-    """
-    try:
-        yield
-    except (Exception, SystemExit) as fault:  # what a stranger's code raises is open-ended
-        if dataset is not None:
-            with dataset.guarded(what):  # which finds the line
-                raise
-        why = (f"{type(fault).__name__}: {fault}",)
-        raise InputError([error("unloadable-sample", f"{what} failed", Span(name), "", why)]) from fault
+def _refuse(fault: BaseException, what: str, name: str, dataset: Dataset | None) -> NoReturn:
+    """Raise an InputError for what the user's code raised; it names the line if it is a file's."""
+    if dataset is not None:
+        with dataset.guarded(what):
+            raise fault
+    why = (f"{type(fault).__name__}: {fault}",)
+    raise InputError([error("unloadable-sample", f"{what} failed", Span(name), "", why)]) from fault
