@@ -3,7 +3,8 @@
 import io
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,12 +12,35 @@ from typing import BinaryIO
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file under a temporary name and rename it, so that nobody ever sees half of it.
 
-    A link is followed; what is no ordinary file (a device, a pipe) is written to as it is. Raises OSError.
+    A link is followed; what is no ordinary file (a device, a pipe) is written to as it is.
+    Raises OSError, which names the file.
     """
     target = path.resolve()
-    if target.exists() and not target.is_file():
-        target.write_bytes(_written(write))
-        return
+    with named_in_faults(path):
+        if target.exists() and not target.is_file():
+            target.write_bytes(_written(write))
+        else:
+            _replace(target, write)
+
+
+@contextmanager
+def named_in_faults(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as those of a full disk, names this one.
+
+    >>> with named_in_faults(Path("results.json")):
+    ...     raise OSError(28, "No space left on device")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'results.json'
+    """
+    try:
+        yield
+    except OSError as fault:
+        if fault.filename is None:
+            fault.filename = str(path)
+        raise
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object]) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:

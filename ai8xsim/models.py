@@ -8,7 +8,7 @@ which is what importing a model means.
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from sysconfig import get_path
@@ -55,18 +55,23 @@ def open_user_file(
     """A user's file, imported with other modules in the place of some names.
 
     repository: a folder whose modules the file may import too; the file's grandparent where None is given.
+    What the file prints goes to stderr, because stdout belongs to results.
     Raises InputError where the file cannot be imported, OSError where it cannot be opened.
     """
     path.open("rb").close()
     folder = repository or path.resolve().parent.parent
     folders = (str(path.resolve().parent), str(folder))
     spec = importlib.util.spec_from_file_location(f"ai8xsim_user_{path.stem.replace('-', '_')}", path)
-    assert spec is not None
-    assert spec.loader is not None
+    if path.suffix != ".py" or spec is None or spec.loader is None:
+        mend = "name a file of Python code: FILE.py:NAME"
+        raise InputError(
+            [error("not-importable", "this is no Python file (.py)", Span(str(path)), help=mend)]
+        )
     module = importlib.util.module_from_spec(spec)
     with _standing_in({**stand_ins, module.__name__: module}, folders) as imported:
         try:
-            spec.loader.exec_module(module)
+            with redirect_stdout(sys.stderr):
+                spec.loader.exec_module(module)
         except (Exception, SystemExit) as fault:
             why = (f"{type(fault).__name__}: {fault}",)
             mend = "if it needs helpers of its repository, name that with `--path`"

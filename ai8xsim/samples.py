@@ -40,16 +40,40 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
         and len(samples)
     ):
         return Samples(samples, is_batch=True)  # nothing can be wrong with it
-    try:
-        array = np.asarray(samples)
-    except ValueError as ragged:
-        message = "samples are no array: their parts have different lengths"
-        raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
-    fault = _rank_or_shape_fault(array, shape) or integer_fault(array)
+    array = as_array(samples)
+    fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
     if fault is not None:
         raise InputError([fault])
     is_batch = array.shape not in _accepted(shape)
     return Samples(array.reshape(-1, *shape.chw).astype(np.int8, copy=False), is_batch)
+
+
+def as_array(values: object) -> Array:
+    """The numbers of a tensor, an array, a list or a number: an array on the CPU, apart from the graph of gradients.
+
+    bfloat16, which NumPy lacks, becomes float32, which holds all of its values. Strangers that NumPy can only wrap come
+    back as arrays of objects. Raises InputError where nothing can be made of them.
+
+    >>> as_array([[1, 2]]).shape
+    (1, 2)
+    """
+    try:
+        return np.asarray(values)
+    except ValueError as ragged:
+        message = "samples are no array: their parts have different lengths"
+        raise InputError([error("sample-shape", message, notes=(str(ragged),))]) from None
+    except (TypeError, RuntimeError):  # tensors of a graph, of a GPU, of bfloat16
+        return _of_tensor(values)
+
+
+def _of_tensor(values: Any) -> Array:
+    """The numbers of what NumPy does not take as it is."""
+    try:
+        there = values.detach().cpu()
+        return np.asarray(there.float() if "bfloat16" in str(there.dtype) else there)
+    except (AttributeError, TypeError, RuntimeError) as fault:  # sparse, or on the device `meta`
+        message = f"samples are of type {type(values).__name__}, and no array can be made of them"
+        raise InputError([error("sample-type", message, notes=(str(fault),))]) from None
 
 
 def integer_fault(array: Array) -> Diagnostic | None:

@@ -51,7 +51,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
     "tests/test_pictures.py": {"not-an-image", "image-mode", "image-network", "image-size"},
     "tests/evaluate": {
         "no-samples", "unloadable-sample", "unscorable-target", "invalid-target", "class-count", "model-output",
-        "not-a-journal", "other-journal", "journal-in-use", "changed-data", "cluster-failed",
+        "not-a-journal", "no-journal", "other-journal", "journal-in-use", "changed-data", "cluster-failed",
     },
 }  # fmt: skip
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from ai8xsim.cli.options import (
     with_options,
 )
 from ai8xsim.cli.output import diagnostic_record, print_json, refuse_outputs, show_diagnostics
-from ai8xsim.diagnostics import errors_among
+from ai8xsim.diagnostics import Diagnostic, Span, errors_among, warning
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
@@ -68,23 +69,26 @@ def evaluate(network: Path, **flags: Any) -> int:
     """
     from ai8xsim.errors import Ai8xsimError
 
-    outputs = (flags["output"], flags["csv_file"], flags["csv_classes"])
-    refuse_outputs(outputs, (network, flags["checkpoint"], flags["journal"]), flags["force"])
     sources = _sources(network, flags)
+    inputs = (network, flags["checkpoint"], flags["journal"], *sources.code)
+    refuse_outputs(_outputs(flags), inputs, flags["force"])
     try:
-        subject = sources.open()
+        with redirect_stdout(sys.stderr):  # the user's code may print, and stdout belongs to the results
+            subject = sources.open()
+            binding = sources.fingerprint(subject)
         show_diagnostics(errors_among(subject.diagnostics) if flags["quiet"] else subject.diagnostics)
-        evaluation = _evaluated(sources, subject, flags)
+        _evaluate(sources, subject, binding, flags)
     except Ai8xsimError as fault:
         if not flags["as_json"]:
             raise
         records = [diagnostic_record(d) for d in fault.diagnostics]
         print_json({"schema_version": SCHEMA_VERSION, "samples": 0, "diagnostics": records})
         return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED  # what to do was said where it is known
-    _write(evaluation, _record(sources, subject, evaluation), outputs, flags)
     return 0
+
+
+def _outputs(flags: dict[str, Any]) -> tuple[Path | None, ...]:
+    return flags["output"], flags["csv_file"], flags["csv_classes"]
 
 
 def _sources(network: Path, flags: dict[str, Any]) -> "Sources":
@@ -116,44 +120,92 @@ def _sources(network: Path, flags: dict[str, Any]) -> "Sources":
 class _Done:
     """How far a run is, for what is said when it ends."""
 
-    begun: int = 0
-    done: int = 0
-    total: int = 0
+    begun: int
+    done: int
+    total: int
+
+    def told(self, seconds: float) -> str:
+        """What is said at the end."""
+        if self.begun == self.total:
+            return (
+                "all samples were done before; the first and the last ones, computed again, came out the same"
+            )
+        fresh = self.total - self.begun
+        return f"{fresh:,} samples in {seconds:.1f} s, {fresh / seconds:,.0f} a second"
 
 
-def _evaluated(sources: "Sources", subject: "Subject", flags: dict[str, Any]) -> "Evaluation":
-    """The evaluation; its journal is deleted at the end unless it was asked for."""
-    from ai8xsim.evaluate import evaluate as evaluate_all
+def _evaluate(
+    sources: "Sources", subject: "Subject", binding: Mapping[str, str], flags: dict[str, Any]
+) -> None:
+    """Evaluate and write; what was computed is in the journal until everything is written."""
+    with _kept(flags["journal"], binding, flags) as journal:
+        with redirect_stdout(sys.stderr), _computing(sources, subject, binding, flags) as compute:
+            evaluation = _evaluated(subject, compute, journal, flags["quiet"] or flags["as_json"])
+        _write(evaluation, _record(sources, subject, evaluation), flags)
+
+
+@contextmanager
+def _kept(
+    named: Path | None, binding: Mapping[str, str], flags: dict[str, Any]
+) -> "Iterator[Journal | None]":
+    """The journal; None where there can be none, unless it was asked for.
+
+    One that was not asked for is deleted once nobody needs it: at the end, or if no part was finished.
+    """
     from ai8xsim.evaluate.journal import Journal
+
+    path = named or _journal_name(binding)
+    try:
+        journal = Journal(path, binding)
+    except OSError as fault:
+        if named:
+            raise
+        show_diagnostics(() if flags["quiet"] or flags["as_json"] else (_no_journal(path, fault),))
+        journal = None
+    if journal is None:
+        yield None
+        return
+    with journal:
+        try:
+            yield journal
+        except BaseException:
+            if named is None and not journal.parts:
+                journal.remove()
+            raise
+        if named is None:
+            journal.remove()
+
+
+def _no_journal(path: Path, fault: OSError) -> Diagnostic:
+    message = (
+        f"no journal can be kept here ({fault.strerror or fault}): after an interruption all begins anew"
+    )
+    return warning(
+        "no-journal", message, Span(str(path)), help="name a file that can be written with `--journal`"
+    )
+
+
+def _evaluated(
+    subject: "Subject", compute: "Compute", journal: "Journal | None", quiet: bool
+) -> "Evaluation":
+    from ai8xsim.evaluate import evaluate as evaluate_all
     from ai8xsim.report.terminal import progress_bar
 
-    binding = sources.fingerprint(subject)
-    path = flags["journal"] or _journal_name(binding)
-    quiet = flags["quiet"] or flags["as_json"]
-    count, start = _Done(total=len(subject.data)), time.monotonic()
-    with Journal(path, binding) as journal, _interruption(count, path):
-        count.begun = sum(map(len, journal.parts.values()))
-        if count.begun and not quiet:
-            click.echo(f"going on after {count.begun:,} of {count.total:,} samples ({path})", err=True)
-        bar = progress_bar("evaluating", hidden=quiet, unit="samples")
-        with _computing(sources, subject, binding, flags) as compute, bar as draw:
+    begun = sum(map(len, journal.parts.values())) if journal else 0
+    count, start = _Done(begun, begun, subject.count), time.monotonic()
+    if journal and begun and not quiet:
+        click.echo(f"going on after {begun:,} of {count.total:,} samples ({journal.path})", err=True)
+    bar = progress_bar("evaluating", hidden=quiet, unit="samples")
+    with _interruption(count, journal), bar as draw:
 
-            def report(done: int, total: int) -> None:
-                count.done = done
-                draw(done, total)
+        def report(done: int, total: int) -> None:
+            count.done = done
+            draw(done, total)
 
-            evaluation = evaluate_all(subject, compute, journal, report)
-        _finish(journal, flags, None if quiet else (count, time.monotonic() - start))
+        evaluation = evaluate_all(subject, compute, journal, report)
+    if not quiet:
+        click.echo(count.told(time.monotonic() - start), err=True)
     return evaluation
-
-
-def _finish(journal: "Journal", flags: dict[str, Any], told: tuple[_Done, float] | None) -> None:
-    if not flags["journal"]:
-        journal.remove()
-    if told is not None:
-        count, seconds = told
-        fresh = count.total - count.begun
-        click.echo(f"{fresh:,} samples in {seconds:.1f} s, {fresh / seconds:,.0f} a second", err=True)
 
 
 def _journal_name(binding: Mapping[str, str]) -> Path:
@@ -163,16 +215,16 @@ def _journal_name(binding: Mapping[str, str]) -> Path:
 
 
 @contextmanager
-def _interruption(count: _Done, path: Path) -> Iterator[None]:
+def _interruption(count: _Done, journal: "Journal | None") -> Iterator[None]:
+    """After control-C it is said how to go on, if there is something to go on from."""
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(
-            f"interrupted after {count.done:,} of {count.total:,} samples; the same command goes on from there "
-            f"(what is done is in {path})",
-            err=True,
-        )
-        raise
+        said = f"interrupted after {count.done:,} of {count.total:,} samples"
+        if journal and journal.parts:
+            said += f"; the same command goes on from there (what is done is in {journal.path})"
+        click.echo(said, err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -210,13 +262,11 @@ def _record(sources: "Sources", subject: "Subject", evaluation: "Evaluation") ->
     return document(evaluation) | {"sources": files, "diagnostics": diagnostics}
 
 
-def _write(
-    evaluation: "Evaluation", record: dict[str, Any], outputs: tuple[Path | None, ...], flags: dict[str, Any]
-) -> None:
+def _write(evaluation: "Evaluation", record: dict[str, Any], flags: dict[str, Any]) -> None:
     from ai8xsim.evaluate.document import write_classes, write_samples
     from ai8xsim.report.evaluation import print_evaluation
 
-    output, csv_file, csv_classes = outputs
+    output, csv_file, csv_classes = _outputs(flags)
     if output is not None:
         text = json.dumps(record, indent=1) + "\n"
         write_file(output, lambda stream: stream.writelines([text.encode()]))

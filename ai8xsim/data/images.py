@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.errors import InputError
-from ai8xsim.samples import integer_fault
+from ai8xsim.samples import as_array, integer_fault
 from ai8xsim.transforms import pixels as transforms
 
 Image = TypeVar("Image")
@@ -172,8 +172,7 @@ def to_sample(image: object) -> npt.NDArray[np.int64]:
     ai8xsim.errors.InputError: samples[0, 0, 0] is 0.25, not an integer; scale data in [-1, 1) by 128 and round it to \
 integers in -128..127 first
     """
-    given: Any = image
-    array = given.detach().cpu().numpy() if transforms.is_tensor(given) else np.asarray(given)
+    array = as_array(image)
     if array.ndim not in {2, 3}:
         message = f"a sample has the shape (C, H, W) or (C, L), this one {array.shape}"
         mend = "take one out: image[0]" if array.ndim == 4 else "reshape it"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ai8xsim.data.dataset import Dataset
 from ai8xsim.diagnostics import Diagnostic
 from ai8xsim.errors import InputError
+from ai8xsim.samples import as_array as array_of
 
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
@@ -136,15 +137,15 @@ def observe(index: int, raw: Any, act_mode_8bit: bool) -> Item:
 
 
 def as_array(value: Any) -> Array | None:
-    """The numbers of a tensor, an array or a plain number; None for everything else."""
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        if value.device.type == "meta":
-            return None
-        value = value.detach().cpu()
-        return np.asarray(value.float().numpy() if str(value.dtype) == "torch.bfloat16" else value.numpy())
-    if isinstance(value, np.ndarray | np.generic | int | float) and np.asarray(value).dtype.kind in "iufb":
-        return np.asarray(value)
-    return None
+    """The numbers of a tensor, an array or a plain number; None for everything else.
+
+    Raises InputError for a tensor that is none inside: a sparse one.
+    """
+    is_tensor = hasattr(value, "detach") and value.device.type != "meta"
+    if not is_tensor and not isinstance(value, np.ndarray | np.generic | int | float):
+        return None
+    array = array_of(value)
+    return array if array.dtype.kind in "iufb" else None
 
 
 def kind_of(value: Any) -> str:

@@ -1,7 +1,5 @@
 """Slices of a data set, loaded in the background while the slice before is computed."""
 
-import random
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,12 +9,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.data.reading import seeded
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
 from ai8xsim.evaluate.subject import Subject, pair
 from ai8xsim.evaluate.task import Kind, Task
 from ai8xsim.program import Program
-from ai8xsim.samples import checked_samples
+from ai8xsim.samples import as_array, checked_samples
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
@@ -26,6 +25,7 @@ R = TypeVar("R")
 # is lost when a run is killed, that a progress bar moves, and that a few of them in memory do not count.
 SLICES, LARGEST_SLICE = 64, 1024
 SLICE_MACS, SLICE_BYTES = 100_000_000_000, 16 << 20
+LARGEST_TARGET = 2.0**500  # of a value: the square of its error, and the sum of many, are still finite
 LOADED_BYTES = 4  # of a value: loaders deliver floats
 AHEAD = 2  # slices that are loaded while one is computed
 
@@ -64,12 +64,12 @@ def cut(program: Program, count: int) -> tuple[range, ...]:
 def load(subject: Subject, indices: range) -> Batch:
     """The samples and targets of a slice.
 
-    Python's, NumPy's and torch's generators are seeded with the slice's first index: what a loader does at random is
-    the same in every run, on every machine. To be called inside `subject.present()`.
+    Python's, NumPy's and torch's generators are seeded with the slice's first index, and afterwards go on as before:
+    what a loader does at random is the same in every run, on every machine. To be called inside `subject.present()`.
     Raises InputError that names the sample at fault.
     """
-    seed(indices.start)
-    pairs = [pair(subject.data, index, subject.name, subject.dataset) for index in indices]
+    with seeded(indices.start):
+        pairs = [pair(subject.data, index, subject.name, subject.dataset) for index in indices]
     samples = _samples(subject, indices.start, [sample for sample, _ in pairs])
     return Batch(indices.start, samples, _targets(subject, indices.start, [target for _, target in pairs]))
 
@@ -97,36 +97,25 @@ def prefetched(
                 future.cancel()
 
 
-def seed(number: int) -> None:
-    """Seed the generators that loaders use."""
-    random.seed(number)
-    np.random.seed(number)  # noqa: NPY002  (it is the one that loaders use)
-    if (torch := sys.modules.get("torch")) is not None:
-        torch.manual_seed(number)
-
-
 def _samples(subject: Subject, first: int, samples: Sequence[Any]) -> npt.NDArray[np.int8]:
     shape = subject.program.input_shape
     try:
-        stacked = np.stack([np.asarray(sample) for sample in samples])
-        with np.errstate(invalid="ignore"):  # NaN, which is equal to nothing
-            as_int8 = stacked.astype(np.int8)
-        if np.array_equal(as_int8, stacked) and stacked.dtype.kind in "iuf":
-            return checked_samples(as_int8, shape).nchw
-    except (ValueError, TypeError, RuntimeError, InputError):
+        stacked = np.stack([as_array(sample) for sample in samples])
+        if stacked.dtype.kind in "iuf":
+            with np.errstate(invalid="ignore"):  # NaN, which is equal to nothing
+                as_int8 = stacked.astype(np.int8)
+            if np.array_equal(as_int8, stacked):
+                return checked_samples(as_int8, shape).nchw
+    except (ValueError, InputError):
         pass  # they are looked at one by one, for a message that names the first at fault
     return np.concatenate([_sample(subject, first + n, sample) for n, sample in enumerate(samples)])
 
 
 def _sample(subject: Subject, index: int, sample: Any) -> npt.NDArray[np.int8]:
     try:
-        checked = checked_samples(np.asarray(sample), subject.program.input_shape)
+        checked = checked_samples(sample, subject.program.input_shape)
     except InputError as fault:
         raise InputError(_of_sample(d, index, subject.name) for d in fault.diagnostics) from None
-    except (ValueError, TypeError, RuntimeError) as fault:
-        message = f"sample {index} is of type {type(sample).__name__}, no array"
-        why = (f"{type(fault).__name__}: {fault}",)
-        raise InputError([error("sample-type", message, Span(subject.name), "", why)]) from None
     if checked.is_batch:
         message = f"sample {index} is a batch of the shape {np.shape(sample)}"
         raise InputError(
@@ -143,13 +132,11 @@ def _of_sample(diagnostic: Diagnostic, index: int, name: str) -> Diagnostic:
 def _targets(subject: Subject, first: int, targets: Sequence[Any]) -> Array:
     """The targets as numbers; of classes, each one is checked to exist."""
     task = subject.task
-    arrays = [_target(subject, first + n, target) for n, target in enumerate(targets)]
+    size = task.answers
+    arrays = [_target(subject, first + n, target, size) for n, target in enumerate(targets)]
     stacked = np.stack(arrays)
     if task.kind is Kind.REGRESSION:
-        if not np.isfinite(stacked).all():
-            index = int(np.argwhere(~np.isfinite(stacked))[0][0])
-            raise InputError([_wrong_target(subject, first + index, "it is not finite")])
-        return stacked.astype(np.float64)
+        return _values(subject, first, stacked)
     with np.errstate(invalid="ignore"):
         classes = stacked.astype(np.int64, copy=False)
     count = len(task.classes)
@@ -162,16 +149,33 @@ def _targets(subject: Subject, first: int, targets: Sequence[Any]) -> Array:
     return classes
 
 
-def _target(subject: Subject, index: int, target: Any) -> Array:
+def _values(subject: Subject, first: int, targets: Array) -> Array:
+    with np.errstate(over="ignore"):  # of longer floats
+        values = targets.astype(np.float64)
+    wrong = ~(np.abs(values) <= LARGEST_TARGET)  # true for NaN
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        value = values[place]
+        reason = (
+            f"it is {value:g}, too large for squared errors" if np.isfinite(value) else "it is not finite"
+        )
+        raise InputError([_wrong_target(subject, first + place[0], reason)])
+    return values
+
+
+def _target(subject: Subject, index: int, target: Any, size: int) -> Array:
+    """The target as an array of the task's shape, which has `size` values."""
     task: Task = subject.task
     try:
-        array = np.asarray(target)
-        if array.dtype.kind in "biuf":
+        array = as_array(target)
+    except InputError:
+        form = "of no shape"
+    else:
+        if array.dtype.kind in "biuf" and array.size == size:
             return array.reshape(task.shape)
-    except (ValueError, TypeError, RuntimeError):
-        pass
+        form = f"of the shape {array.shape}"
     wanted = "x".join(map(str, task.shape)) or "one number"
-    reason = f"it is {type(target).__name__} of the shape {np.shape(target)}, not {wanted}"
+    reason = f"it is {type(target).__name__} {form}, not {wanted}"
     raise InputError([_wrong_target(subject, index, reason)])
 
 

@@ -25,7 +25,7 @@ def fingerprint(subject: Subject, **origin: str) -> Mapping[str, str]:
     >>> list(fingerprint(Subject.of(program, [(np.zeros((1, 8, 8)), 3)]), data="here"))
     ['ai8xsim', 'network', 'task', 'samples', 'slices', 'data']
     """
-    total = len(subject.data)
+    total = subject.count
     return {
         "ai8xsim": __version__,
         "network": program_digest(subject.program),

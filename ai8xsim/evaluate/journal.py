@@ -19,6 +19,7 @@ from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
 from ai8xsim.evaluate.histogram import Histogram
 from ai8xsim.evaluate.scores import Part
+from ai8xsim.files import named_in_faults
 
 MAGIC = b"ai8xsim evaluate journal 1\n"
 DIGITS = 16
@@ -44,12 +45,13 @@ class Journal:
     def __init__(self, path: Path, binding: Mapping[str, str]) -> None:
         self.path = path
         self._stream: BinaryIO = open(path, "a+b")  # noqa: SIM115  (it stays open until the run ends)
-        try:
-            _lock(self._stream, path)
-            self._parts, self.dropped = _read(self._stream, path, binding)
-        except BaseException:
-            self._stream.close()
-            raise
+        with named_in_faults(path):
+            try:
+                _lock(self._stream, path)
+                self._parts, self.dropped = _read(self._stream, path, binding)
+            except BaseException:
+                self._stream.close()
+                raise
 
     @property
     def parts(self) -> Mapping[int, Part]:
@@ -58,8 +60,9 @@ class Journal:
 
     def append(self, part: Part) -> None:
         """Add a part; after a return it survives the end of this process, however it ends."""
-        self._stream.write(_line(_record(part)))
-        self._stream.flush()
+        with named_in_faults(self.path):
+            self._stream.write(_line(_record(part)))
+            self._stream.flush()
         self._parts[part.first] = part
 
     def remove(self) -> None:
@@ -72,7 +75,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        with named_in_faults(self.path):  # what could not be written is tried once more
+            self._stream.close()
 
 
 def _read(stream: BinaryIO, path: Path, binding: Mapping[str, str]) -> tuple[dict[int, Part], int]:

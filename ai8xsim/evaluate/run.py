@@ -1,6 +1,6 @@
 """A data set through the functional level, slice by slice."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.data.reading import Progress, no_progress
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
 from ai8xsim.evaluate.batches import Batch, cut, load, prefetched
@@ -18,7 +19,6 @@ from ai8xsim.evaluate.task import Task
 from ai8xsim.simulator import Simulator
 
 Array = npt.NDArray[Any]
-Progress = Callable[[int, int], None]
 # What computes parts, in any order, for slices of a data set.
 Compute = Callable[[Sequence[range]], Iterator[Part]]
 
@@ -62,13 +62,13 @@ def evaluate(
     subject: Subject,
     compute: Compute | None = None,
     finished: Finished | None = None,
-    progress: Progress | None = None,
+    progress: Progress = no_progress,
 ) -> Evaluation:
     """The evaluation of a whole data set.
 
     compute: who computes; None: this process, with one thread that loads ahead and one that computes.
-    finished: parts of an earlier run, which are not computed again, but for one that shows whether the data are still
-        the same; new ones are added to it.
+    finished: parts of an earlier run, which are not computed again, but for the first and the last, which show whether
+        the data are still the same; new ones are added to it.
     progress: called with samples done and samples in all.
     Memory holds a few slices, and some numbers for each sample. The result does not depend on who computed what.
     Raises InputError for what the data set delivers.
@@ -83,14 +83,13 @@ def evaluate(
     >>> round(evaluation.top(1), 4), int(evaluation.confusion.trace())
     (0.9917, 357)
     """
-    total = len(subject.data)
+    total = subject.count
     slices = cut(subject.program, total)
     parts = dict(finished.parts) if finished else {}
     left = [indices for indices in slices if indices.start not in parts]
-    again = [indices for indices in slices if indices.start in parts][-1:] if left else []
+    again = rechecked(slices, parts)
     done = total - sum(map(len, left))
-    report = progress or _silent
-    report(done, total)
+    progress(done, total)
     for part in (compute or partial(computed, subject))([*again, *left]):
         if part.first in parts:
             _refuse_change(subject, parts[part.first], part)
@@ -99,8 +98,18 @@ def evaluate(
             finished.append(part)
         parts[part.first] = part
         done += len(part)
-        report(done, total)
+        progress(done, total)
     return _put_together(subject.task, [parts[indices.start] for indices in slices])
+
+
+def rechecked(slices: Sequence[range], finished: Container[int]) -> list[range]:
+    """The slices that are computed once more, of those whose first sample is among the finished: the first, the last.
+
+    >>> rechecked([range(0, 3), range(3, 6), range(6, 9), range(9, 10)], {0, 3, 6})
+    [range(0, 3), range(6, 9)]
+    """
+    there = [indices for indices in slices if indices.start in finished]
+    return there if len(there) < 2 else [there[0], there[-1]]
 
 
 def computed(
@@ -123,10 +132,6 @@ def judged(subject: Subject, simulator: Simulator, batch: Batch) -> Part:
             raise InputError([_other_size(subject, theirs.size // len(outputs))])
         theirs = theirs.reshape(outputs.shape)
     return score(subject.task, batch.first, outputs, batch.targets, theirs)
-
-
-def _silent(done: int, total: int) -> None:
-    """Progress that nobody asked for."""
 
 
 def _refuse_change(subject: Subject, before: Part, now: Part) -> None:

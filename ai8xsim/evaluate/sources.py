@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from ai8xsim.checkpoint import Checkpoint, read_checkpoint
 from ai8xsim.data import find_dataset
+from ai8xsim.data.reading import seeded
 from ai8xsim.device import DEVICES
 from ai8xsim.diagnostics import Diagnostic
 from ai8xsim.errors import Ai8xsimError, collect
-from ai8xsim.evaluate.batches import seed
 from ai8xsim.evaluate.fingerprint import digest_of_file, fingerprint
 from ai8xsim.evaluate.subject import Subject, first_target
 from ai8xsim.evaluate.task import label_diagnostics, task_of
@@ -57,21 +57,32 @@ class Sources:
     fold: int | None = None
     model: ModelSource | None = None
 
+    @property
+    def code(self) -> tuple[Path, ...]:
+        """The user's files whose code is run."""
+        names = [self.dataset] if self.model is None else [self.dataset, self.model.name]
+        return tuple(split_name(name)[0] for name in names)
+
+    @seeded(0)
     def open(self) -> Subject:
         """The subject. The user's code in the data-set file, and in the model file, is run.
 
+        Python's, NumPy's and torch's generators are seeded meanwhile, and afterwards go on as before.
+
         Raises Ai8xsimError with the faults of all files, OSError, ValueError for what is not FILE:NAME.
         """
+        from ai8xsim.nn.loading import model_stand_ins  # the file may describe models too
+
         found: list[Diagnostic] = []
         network = collect(found, lambda: read_network(self.network))
         checkpoint = collect(found, lambda: read_checkpoint(self.checkpoint))
-        dataset = collect(found, lambda: find_dataset(self.dataset, self.path))
+        dataset = collect(found, lambda: find_dataset(self.dataset, self.path, model_stand_ins()))
         if network is None or checkpoint is None or dataset is None:
             raise Ai8xsimError(found)
         device = DEVICES[self.device]
         program = collect(found, lambda: resolve(network, checkpoint, device, dataset.input, self.options))
-        seed(0)  # some loaders divide their data at random
-        sets = collect(found, lambda: dataset.load(self.data, act_mode_8bit=True, train=False))
+        with seeded(0):  # some loaders divide their data at random
+            sets = collect(found, lambda: dataset.load(self.data, act_mode_8bit=True, train=False))
         if program is None or sets is None:
             raise Ai8xsimError(found)
         data = sets[1]

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.data import Dataset
+from ai8xsim.data.reading import seeded
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
 from ai8xsim.evaluate.task import Task, label_diagnostics, task_of
@@ -61,28 +62,54 @@ class Subject:
         found = label_diagnostics(task, labels, span) if labels else ()
         return cls(program, data, task, diagnostics=found)
 
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return count_of(self.data, self.name, self.dataset)
+
     def present(self) -> AbstractContextManager[None]:
         """Inside, late imports of the data set's own code find what they need."""
         return self.dataset.present() if self.dataset else nullcontext()
 
 
 def first_target(data: Samples, name: str, dataset: Dataset | None = None) -> Any:
-    """The first sample's target. Raises InputError where there is none."""
-    if len(data) == 0:
+    """The first sample's target, read with seeded generators. Raises InputError where there is none."""
+    if count_of(data, name, dataset) == 0:
         raise InputError([error("no-samples", "the data set has no samples", Span(name))])
-    return pair(data, 0, name, dataset)[1]
+    with seeded(0):
+        return pair(data, 0, name, dataset)[1]
+
+
+def count_of(data: Samples, name: str, dataset: Dataset | None = None) -> int:
+    """How many samples there are. Raises InputError where the data set's own code fails, with the place in it."""
+    try:
+        with nullcontext() if dataset is None else dataset.present():
+            return len(data)
+    except (Exception, SystemExit) as fault:  # what a stranger's code raises is open-ended
+        _refuse(fault, "taking the length", name, dataset)
 
 
 def pair(data: Samples, index: int, name: str, dataset: Dataset | None = None) -> tuple[Any, Any]:
-    """A sample and its target. Raises InputError where the data set's own code fails, with the place in it."""
+    """A sample and its target; to be called inside `dataset.present()`.
+
+    Raises InputError where the data set's own code fails, with the place in it, or delivers something else.
+    """
     try:
-        sample, target = data[index]
-    except Exception as fault:  # what a stranger's code raises is open-ended
-        if dataset is not None:
-            with dataset.guarded(f"loading sample {index}"):  # which finds the line, if it fails once more
-                sample, target = data[index]
-        why = (f"{type(fault).__name__}: {fault}",)
-        mend = "each item must be a pair of a sample and its target"
-        message = f"sample {index} cannot be loaded"
-        raise InputError([error("unloadable-sample", message, Span(name), "", why, mend)]) from fault
-    return sample, target
+        item: Any = data[index]
+    except (Exception, SystemExit) as fault:
+        _refuse(fault, f"loading sample {index}", name, dataset)
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    size = f" of {len(item)}" if isinstance(item, tuple | list | dict) else ""
+    message = f"sample {index} is a {type(item).__name__}{size}, no pair of a sample and its target"
+    mend = "return `sample, target` from `__getitem__`"
+    raise InputError([error("unloadable-sample", message, Span(name), help=mend)])
+
+
+def _refuse(fault: BaseException, what: str, name: str, dataset: Dataset | None) -> NoReturn:
+    """Raise an InputError for what the user's code raised; it names the line if it is a file's."""
+    if dataset is not None:
+        with dataset.guarded(what):
+            raise fault
+    why = (f"{type(fault).__name__}: {fault}",)
+    raise InputError([error("unloadable-sample", f"{what} failed", Span(name), "", why)]) from fault

@@ -13,6 +13,7 @@ from ai8xsim.diagnostics import Diagnostic, Span, error, warning
 from ai8xsim.errors import InputError
 from ai8xsim.formats import ACTIVATION
 from ai8xsim.program import Program, Shape
+from ai8xsim.samples import as_array
 
 Array = npt.NDArray[Any]
 
@@ -92,8 +93,8 @@ def _names(labels: Sequence[object], count: int) -> tuple[str, ...]:
 def _shape(target: Any) -> tuple[int, ...] | None:
     """The target's shape; None where it is no array of numbers."""
     try:
-        array = np.asarray(target)
-    except (ValueError, TypeError, RuntimeError):
+        array = as_array(target)
+    except InputError:
         return None
     return array.shape if array.dtype.kind in "biuf" else None
 

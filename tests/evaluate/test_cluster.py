@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ai8xsim import Ai8xsimError
+from ai8xsim.data.reading import no_progress
 from ai8xsim.evaluate import Evaluation, evaluate
 from ai8xsim.evaluate.document import document
 from ai8xsim.evaluate.sources import ModelSource, Sources
@@ -32,7 +33,7 @@ def sources(folder: Path) -> Sources:
     return Sources(network, checkpoint, f"{folder / 'my_data.py'}:HeldOut", folder)
 
 
-def on(cluster: Any, sources: Sources, progress: Any = None, binding: Any = None) -> Evaluation:
+def on(cluster: Any, sources: Sources, progress: Any = no_progress, binding: Any = None) -> Evaluation:
     from ai8xsim.evaluate.cluster import connected
 
     subject = sources.open()

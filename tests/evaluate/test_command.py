@@ -7,11 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ai8xsim.cli.app import main
+from ai8xsim.cli.evaluate import _journal_name
+
+Here = Callable[..., tuple[object, str, str]]
 FINE, CONTENT, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -111,7 +117,7 @@ def test_control_c_says_how_to_go_on(folder: Path) -> None:
 @pytest.mark.deep
 def test_a_named_journal_stays_and_belongs_to_its_run(folder: Path) -> None:
     assert evaluate(folder, "--journal", "j").returncode == FINE
-    assert "0 samples in" in evaluate(folder, "--journal", "j").stderr
+    assert "all samples were done before" in evaluate(folder, "--journal", "j").stderr
     refused = evaluate(folder, "--journal", "j", "--output-width", "8")
     assert refused.returncode == CONTENT
     assert "error[other-journal]: the journal is of another run" in refused.stderr
@@ -126,18 +132,109 @@ def test_faults_of_data_are_diagnostics(folder: Path) -> None:
     assert record["diagnostics"][0]["message"] == "loading sample 23 of `Broken` failed"
 
 
+@pytest.fixture
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
+    """Runs the command in this process: its exit code, stdout and stderr."""
+    monkeypatch.chdir(folder)
+
+    def run(*words: object, name: str = "HeldOut") -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", command(name, *words)[2:])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        assert "Traceback" not in shown.err
+        return ended.value.code, shown.out, shown.err
+
+    return run
+
+
+def test_results_that_cannot_be_written_are_not_lost(here: Here, folder: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no full device")
+    code, _, said = here("--output", "/dev/full", "--force")
+    assert code == USAGE
+    assert "error: /dev/full: No space left on device" in said
+    assert len(list(folder.glob("*.journal"))) == 1
+    code, shown, said = here("--output", "r.json")
+    assert code == FINE
+    assert "going on after 360 of 360 samples" in said
+    assert "all samples were done before" in said
+    assert "357 of 360 samples right" in shown
+    assert list(folder.glob("*.journal")) == []
+
+
+def test_a_finished_journal_does_not_hide_that_the_data_changed(here: Here, folder: Path) -> None:
+    assert here("--journal", "j")[0] == FINE
+    with np.load(folder / "samples.npz") as stored:
+        images, labels = stored["images"], stored["labels"]
+    np.savez(folder / "samples.npz", images=images, labels=(labels + 1) % 10)
+    code, shown, said = here("--journal", "j")
+    assert (code, shown) == (CONTENT, "")
+    assert "error[changed-data]: samples 0 to" in said
+
+
+def test_what_users_code_prints_does_not_spoil_the_json(here: Here, folder: Path) -> None:
+    file = folder / "my_data.py"
+    file.write_text(f"print('imported')\n{file.read_text()}")
+    code, shown, said = here("--json", "--model", "my_model.py:digits", name="Talks")
+    assert code == FINE
+    assert json.loads(shown)["samples"] == 360
+    for line in ("imported", "loading", "asked for the length", "reading 359", "asked for 6"):
+        assert f"{line}\n" in said
+
+
+@pytest.mark.parametrize("name", ["Ends", "NoLength"])
+def test_users_code_that_ends_the_program_or_fails_is_a_fault(here: Here, name: str) -> None:
+    code, shown, said = here(name=name)
+    assert (code, shown) == (CONTENT, "")
+    assert "error[loader-failed]" in said
+    assert "my_data.py" in said
+
+
+def test_without_a_place_for_a_journal_the_run_goes_on(here: Here, folder: Path) -> None:
+    here("--journal", "j")
+    binding = json.loads((folder / "j").read_bytes().split(b"\n")[1].partition(b" ")[2])
+    _journal_name(binding).mkdir()  # as in a folder that cannot be written, which `root` never sees
+    code, shown, said = here()
+    assert code == FINE
+    assert "357 of 360 samples right" in shown
+    assert "warning[no-journal]: no journal can be kept here (" in said
+    assert here("--json")[2] == ""
+    assert here("--journal", _journal_name(binding))[0] == USAGE
+
+
+@pytest.mark.parametrize(("name", "is_left"), [("OtherLabels", False), ("TooLoud", True)])
+def test_a_run_that_fails_leaves_no_empty_journal(here: Here, folder: Path, name: str, is_left: bool) -> None:
+    """Sample 5 is in the first slice, sample 17 in the third."""
+    assert here(name=name)[0] == CONTENT
+    assert bool(list(folder.glob("*.journal"))) == is_left
+    assert here("--journal", "j", name=name)[0] == CONTENT
+    assert (folder / "j").exists()  # it was asked for
+
+
+def test_an_early_control_c_is_told(here: Here, folder: Path) -> None:
+    code, shown, said = here(name="Interrupted")
+    assert (code, shown, said.splitlines()[-1]) == (INTERRUPTED, "", "interrupted")
+    assert list(folder.glob("*.journal")) == []
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (("--model", "my_model.py"), "is not FILE:NAME"),
         (("--output", "network.yaml", "--force"), "is an input"),
+        (("--csv", "my_data.py", "--force"), "my_data.py is an input"),
+        (
+            ("--model", "my_model.py:digits", "--csv-classes", "my_model.py", "--force"),
+            "my_model.py is an input",
+        ),
         (("--output", "samples.npz"), "exists; --force overwrites it"),
     ],
 )
-def test_wrong_usage(folder: Path, words: tuple[Any, ...], text: str) -> None:
-    shown = evaluate(folder, *words)
-    assert shown.returncode == USAGE
-    assert text in shown.stderr
+def test_wrong_usage(here: Here, words: tuple[Any, ...], text: str) -> None:
+    code, _, said = here(*words)
+    assert code == USAGE
+    assert text in said
 
 
 def test_without_the_flag_nothing_of_dask_is_imported(folder: Path) -> None:

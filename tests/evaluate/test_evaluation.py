@@ -1,24 +1,28 @@
 """Evaluations in this process: they equal sample-by-sample simulation, end early and go on, and refuse bad data."""
 
+import random
 import sys
 import sysconfig
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import jaccard_score
 
 from ai8xsim import Ai8xsimError, InputError, Program, Simulator, render
 from ai8xsim.data import find_dataset, unfold
 from ai8xsim.evaluate import Evaluation, Kind, Subject, Task, computed, cut, evaluate
-from ai8xsim.evaluate.batches import LARGEST_SLICE, prefetched
+from ai8xsim.evaluate.batches import LARGEST_SLICE, LARGEST_TARGET, prefetched
 from ai8xsim.evaluate.document import document
 from ai8xsim.evaluate.fingerprint import program_digest
 from ai8xsim.evaluate.journal import Journal
 from ai8xsim.evaluate.sources import ModelSource, Sources
+from tests.evaluate.conftest import MODEL_FILE
 
 Pairs = list[tuple[Any, int]]
 
@@ -80,7 +84,9 @@ def test_a_run_that_ended_early_goes_on_where_it_was(subject: Subject, tmp_path:
         kept = sum(map(len, journal.parts.values()))
         again = evaluate(subject, counting, journal)
     assert kept >= 100
-    assert counted == [360 - kept + len(cut(subject.program, 360)[0])]  # one slice is looked at once more
+    assert counted == [
+        360 - kept + 2 * len(cut(subject.program, 360)[0])
+    ]  # two slices are looked at once more
     assert same(again, whole)
 
 
@@ -100,6 +106,21 @@ def test_a_run_over_changed_data_does_not_go_on(subject: Subject, pairs: Pairs, 
     )
     with Journal(tmp_path / "j", {}) as journal, pytest.raises(InputError) as refused:
         evaluate(other, finished=journal)
+    assert refused.value.diagnostics[0].code == "changed-data"
+
+
+@pytest.mark.parametrize("changed", [0, 359])
+def test_a_finished_run_over_changed_data_is_not_shown_again(
+    subject: Subject, pairs: Pairs, tmp_path: Path, changed: int
+) -> None:
+    with Journal(tmp_path / "j", {}) as journal:
+        whole = evaluate(subject, finished=journal)
+    other = list(pairs)
+    other[changed] = (pairs[changed][0], (pairs[changed][1] + 1) % 10)
+    with Journal(tmp_path / "j", {}) as journal:
+        assert same(evaluate(subject, finished=journal), whole)
+        with pytest.raises(InputError) as refused:
+            evaluate(Subject.of(subject.program, other, labels=range(10)), finished=journal)
     assert refused.value.diagnostics[0].code == "changed-data"
 
 
@@ -142,6 +163,29 @@ def test_what_is_random_in_a_data_set_is_the_same_in_every_run(program: Program)
     assert same(evaluate(subject), evaluate(subject, lambda slices: iter(backwards)))
 
 
+def _drawn_next() -> tuple[float, float, float]:
+    return random.random(), float(np.random.rand()), float(torch.rand(1))  # noqa: NPY002  (the loaders')
+
+
+@pytest.mark.parametrize("work", ["of", "evaluate", "open"])
+def test_the_callers_generators_go_on_as_if_nothing_had_been(folder: Path, work: str) -> None:
+    model = ModelSource(f"{folder / 'my_model.py'}:digits")
+    opened = sources(folder, "Draws").open()
+    works: dict[str, Callable[[], Any]] = {
+        "of": lambda: Subject.of(opened.program, opened.data),
+        "evaluate": lambda: evaluate(opened),
+        "open": sources(folder, "Draws", model=model).open,
+    }
+    seeds = (random.seed, np.random.seed, torch.manual_seed)
+    for seed in seeds:
+        seed(1)
+    undisturbed = _drawn_next()
+    for seed in seeds:
+        seed(1)
+    works[work]()
+    assert _drawn_next() == undisturbed
+
+
 @pytest.mark.parametrize(
     ("sample", "code", "text"),
     [
@@ -150,15 +194,24 @@ def test_what_is_random_in_a_data_set_is_the_same_in_every_run(program: Program)
         (np.full((1, 8, 8), np.nan), "sample-range", "sample 7: samples[0, 0, 0] is nan"),
         (np.zeros((8, 8)), "sample-shape", "sample 7: samples have the shape (8, 8)"),
         (np.zeros((1, 1, 8, 8)), "sample-shape", "sample 7 is a batch of the shape (1, 1, 8, 8)"),
-        ("image", "sample-type", "sample 7"),
+        ("image", "sample-type", "sample 7: samples are of type <U5"),
+        (None, "sample-type", "sample 7: samples are of type object"),
+        (
+            torch.ones(1, 8, 8, dtype=torch.complex64),
+            "sample-type",
+            "sample 7: samples are of type complex64",
+        ),
+        (torch.empty(1, 8, 8, device="meta"), "sample-type", "sample 7: samples are of type Tensor, and no"),
+        ([[1, 2], [3]], "sample-shape", "sample 7: samples are no array"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_a_wrong_sample_is_named(program: Program, pairs: Pairs, sample: Any, code: str, text: str) -> None:
     data = [*pairs[:7], (sample, 0), *pairs[8:]]
     with pytest.raises(InputError) as refused:
         evaluate(Subject.of(program, data, labels=range(10)))
     (found, *_) = refused.value.diagnostics
-    assert found.code in {code, "sample-shape"}
+    assert found.code == code
     assert found.message.startswith(text)
 
 
@@ -170,6 +223,8 @@ def test_a_wrong_sample_is_named(program: Program, pairs: Pairs, sample: Any, co
         (2.5, "it is 2.5, and"),
         ([1, 2], "it is list of the shape (2,), not one number"),
         ("two", "it is str of the shape ()"),
+        ([1, [2, 3]], "it is list of no shape, not one number"),
+        (1 + 2j, "it is complex of the shape (), not one number"),
     ],
 )
 def test_a_wrong_target_is_named(program: Program, pairs: Pairs, target: Any, text: str) -> None:
@@ -187,10 +242,31 @@ def test_an_empty_data_set_is_refused(program: Program) -> None:
     assert refused.value.diagnostics[0].code == "no-samples"
 
 
-def test_an_item_that_is_no_pair_is_refused(program: Program, pairs: Pairs) -> None:
+@pytest.mark.parametrize(
+    ("item", "what"),
+    [
+        (np.zeros((2, 8, 8)), "a ndarray"),
+        ({"image": 0, "label": 1}, "a dict of 2"),
+        ((0, 1, 2), "a tuple of 3"),
+        ("ab", "a str"),
+        (torch.zeros(2, 1, 8, 8), "a Tensor"),
+    ],
+)
+def test_an_item_that_is_no_pair_is_refused(program: Program, pairs: Pairs, item: Any, what: str) -> None:
     with pytest.raises(InputError) as refused:
-        evaluate(Subject.of(program, [pairs[0], pairs[1][0]], labels=range(10)))  # type: ignore[list-item]
-    assert refused.value.diagnostics[0].code == "unloadable-sample"
+        evaluate(Subject.of(program, [pairs[0], item], labels=range(10)))
+    (found,) = refused.value.diagnostics
+    assert found.code == "unloadable-sample"
+    assert found.message == f"sample 1 is {what}, no pair of a sample and its target"
+
+
+def test_items_are_taken_in_every_form_of_the_same_numbers(subject: Subject, pairs: Pairs) -> None:
+    def as_parameter(image: Any) -> Any:
+        return torch.from_numpy(image).float().requires_grad_()
+
+    forms = (np.float64, torch.from_numpy, as_parameter, lambda image: as_parameter(image).bfloat16(), list)
+    data = [(forms[n % len(forms)](image), torch.tensor(label)) for n, (image, label) in enumerate(pairs)]
+    assert same(evaluate(Subject.of(subject.program, data, labels=range(10))), evaluate(subject))
 
 
 def test_another_number_of_labels_draws_a_warning(program: Program, pairs: Pairs) -> None:
@@ -215,7 +291,14 @@ def test_a_failing_item_points_into_the_users_file(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("TooLoud", "sample-range"), ("OtherLabels", "invalid-target"), ("Boxes", "unscorable-target")],
+    [
+        ("TooLoud", "sample-range"),
+        ("OtherLabels", "invalid-target"),
+        ("Boxes", "unscorable-target"),
+        ("Dictionaries", "unloadable-sample"),
+        ("Ends", "loader-failed"),
+        ("NoLength", "loader-failed"),
+    ],
 )
 def test_bad_data_sets_draw_diagnostics(folder: Path, name: str, code: str) -> None:
     with pytest.raises(Ai8xsimError) as refused:
@@ -229,6 +312,13 @@ def test_faults_of_all_files_come_at_once(folder: Path) -> None:
     with pytest.raises(Ai8xsimError) as refused:
         sources(folder).open()
     assert {"no-datasets"} < {found.code for found in refused.value.diagnostics}
+
+
+def test_a_file_may_describe_data_sets_and_models(folder: Path) -> None:
+    file = folder / "my_data.py"
+    file.write_text(file.read_text() + "\n\nclass Net(ai8x.Conv2d):\n    pass\n" + MODEL_FILE)
+    model = ModelSource(f"{file}:digits")
+    assert evaluate(sources(folder, model=model).open()).scores.equal == 360
 
 
 def test_a_model_that_is_the_network_agrees_everywhere(folder: Path) -> None:
@@ -316,6 +406,27 @@ def test_a_target_that_is_no_number_is_refused(pictures: Program, pairs: Pairs) 
         with pytest.raises(InputError) as refused:
             Subject.of(pictures, [(pairs[0][0], target)])
         assert refused.value.diagnostics[0].code == "unscorable-target"
+
+
+def test_targets_are_as_large_as_squares_allow(pictures: Program, pairs: Pairs) -> None:
+    def subject(value: float) -> Subject:
+        return Subject.of(pictures, [(pairs[0][0], np.full((16, 4, 4), value))], regression=True)
+
+    assert document(evaluate(subject(LARGEST_TARGET)))["mse"] == pytest.approx((LARGEST_TARGET / 128) ** 2)
+    for value in (1e200, -1e200):
+        with pytest.raises(InputError) as refused:
+            evaluate(subject(value))
+        reason = f"the target of sample 0 cannot be used: it is {value:g}, too large for squared errors"
+        assert refused.value.diagnostics[0].message == reason
+
+
+@pytest.mark.parametrize("name", ["network.yaml", "notes.txt", "none"])
+def test_a_file_that_is_not_python_is_refused(folder: Path, name: str) -> None:
+    (folder / name).write_text("datasets = []")
+    with pytest.raises(InputError) as refused:
+        find_dataset(f"{folder / name}:HeldOut")
+    (found,) = refused.value.diagnostics
+    assert (found.code, found.message) == ("not-importable", "this is no Python file (.py)")
 
 
 def test_what_is_installed_inside_the_users_folder_stays_imported(

@@ -1,6 +1,9 @@
 """The journal: what was written comes back, whatever happened to its end, and nothing else is taken for it."""
 
 import multiprocessing
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from ai8xsim import InputError, render
 from ai8xsim.evaluate import Part
 from ai8xsim.evaluate.histogram import Histogram
 from ai8xsim.evaluate.journal import Journal
+from ai8xsim.files import write_file
 
 BINDING = {"network": "one", "samples": "9"}
 PARTS = tuple(
@@ -79,6 +83,43 @@ def test_a_journal_of_another_run_is_refused_with_what_differs(tmp_path: Path) -
     assert found.code == "other-journal"
     assert found.notes == ("network: one there, another here", "model: nothing there, m here")
     assert (tmp_path / "j").read_bytes() == before
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A full disk, as this process sees it."""
+    if sys.platform == "win32":
+        pytest.skip("this system does not limit files")
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_with_the_files_name_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    whole = written(path)
+    with pytest.raises(OSError, match="too large") as refused, files_of_at_most(len(whole) - 1):
+        written(path)
+    assert refused.value.filename == str(path)
+    with Journal(path, BINDING) as journal:
+        assert list(journal.parts) == [0, 3]
+    with pytest.raises(OSError, match="too large") as refused, files_of_at_most(10):
+        Journal(tmp_path / "other", BINDING)
+    assert refused.value.filename == str(tmp_path / "other")
+
+
+def test_a_result_that_does_not_fit_leaves_nothing_and_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_bytes(b"before")
+    with pytest.raises(OSError, match="too large") as refused, files_of_at_most(10):
+        write_file(path, lambda stream: stream.write(bytes(100)))
+    assert refused.value.filename == str(path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("results", b"before")]
 
 
 def _hold(path: Path, ready: Any, done: Any) -> None:
