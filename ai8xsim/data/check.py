@@ -106,8 +106,7 @@ class _Reader:
 
     def read(self, sets: tuple[Any, Any], act_mode_8bit: bool) -> tuple[Reading, ...]:
         """The items of both sets."""
-        with self.dataset.guarded("the length of a set"):
-            lengths = [len(part) for part in sets]
+        lengths = [self._length(part) for part in sets]
         count = sum(len(spread(length, self.plan.samples)) for length in lengths)
         if not self.total:
             self.total = 2 * count + min(self.plan.samples, lengths[1])
@@ -146,8 +145,12 @@ class _Reader:
         seed = self.plan.seed + 104729
         with seeded(seed):
             _, again = self.dataset.load(self.data_dir, act_mode_8bit=True, train=False)
-        empty = Reading("test", True, len(again), ())
+        empty = Reading("test", True, self._length(again), ())
         reading = self._fill(again, empty, self.plan.samples, self.plan.seed, self._step)
         with seeded(self.plan.seed):
             _, cut = self.dataset.load(self.data_dir, act_mode_8bit=True, train=False, truncate_testset=True)
-        return reading, len(cut)
+        return reading, self._length(cut)
+
+    def _length(self, part: Any) -> int:
+        with self.dataset.guarded("the length of a set"):
+            return len(part)

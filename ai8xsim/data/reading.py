@@ -126,13 +126,19 @@ def read_items(
 def observe(index: int, raw: Any, act_mode_8bit: bool) -> Item:
     """What one item of a set is."""
     if not isinstance(raw, tuple | list) or len(raw) != 2:
-        what = f"{len(raw)} parts" if isinstance(raw, tuple | list | dict) else f"a {type(raw).__name__}"
-        return Item(index, "", "cpu", None, None, "", f"{what}")
+        return Item(index, "", "cpu", None, None, "", _structure(raw))
     image, label = raw
     array = as_array(image)
     values = None if array is None else in_steps(array, 1 if act_mode_8bit else TRAINING_STEPS)
     digest = "" if values is None else _digest(values)
     return Item(index, kind_of(image), _device(image), values, _label(label), kind_of(label), digest=digest)
+
+
+def _structure(raw: Any) -> str:
+    """What an item is that is no pair."""
+    if isinstance(raw, tuple | list):
+        return f"{len(raw)} parts"
+    return f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, Mapping) else "")
 
 
 def as_array(value: Any) -> Array | None:

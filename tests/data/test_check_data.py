@@ -88,6 +88,12 @@ def after_normalize(code: str) -> tuple[str, str]:
 
 
 FOLDED = (INPUT, "'input': (48, 8, 8), 'fold_ratio': 4")
+DARK = "torch.where(image.mean(0) < .3, 0, image)"  # a background that was cut away
+COARSE = (  # few levels, all of them even: words of a camera, sensors of four bits
+    f"((({DARK} * 255).int() & torch.tensor([0xF8, 0xFC, 0xF8])[:, None, None]) / 256)",
+    f"(({DARK} * 16).floor().clamp(max=15) / 16)",
+    f"(({DARK}).mean(0, keepdim=True).expand(3, 32, 32) * 16).floor().clamp(max=15) / 16",
+)
 ALL = "of 160 samples"  # both sets in both modes
 ONE = "of 80 samples"  # both sets in one mode
 
@@ -102,6 +108,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
     ),
     "not on the CPU": ([after_normalize("image = image.to('meta')")], "item-device", (f"160 {ALL}", "`meta`")),
     "no pair": ([("return image, label", "return image")], "item-structure", (f"160 {ALL}", "is a Tensor")),
+    "dictionary": ([("return image, label", "return {'image': image, 'label': label}")], "item-structure",
+                   (f"160 {ALL}", "is a dict of 2")),
     "triple": ([("return image, label", "return image, label, n")], "item-structure", ("is 3 parts",)),
     "batch axis": ([after_normalize("image = image[None]")], "item-shape", (f"160 {ALL}", "return `data[0]`")),
     "channels last": ([after_normalize("image = image.permute(1, 2, 0)")], "item-shape", ("ToTensor", "(32, 32, 3)")),
@@ -109,6 +117,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
         [after_normalize("image = image[:, :, :24]"), (INPUT, "'input': (3, 24, 32)")],
         "item-shape", ("exchanged",),
     ),
+    "no rows": ([after_normalize("image = image[:, :0]")], "item-shape", (f"160 {ALL}", "(3, 0, 32)")),
+    "no columns": ([after_normalize("image = image[:, :, :0]")], "item-shape", (f"160 {ALL}", "(3, 32, 0)")),
     "fold forgotten": ([FOLDED], "item-shape", ("ai8x.fold(fold_ratio=4)",)),
     "fold not stated": ([after_normalize("image = ai8x.fold(4)(image)")], "item-shape", ("it is folded by 4",)),
     "one of other size": (
@@ -277,6 +287,7 @@ def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path) ->
         [(INPUT, "'input': (4, 16, 16), 'fold_ratio': 2"),
          after_normalize("image = ai8x.fold(2)(ai8x.bayer_filter()(image))")],
         [("image = self.normalize(image)", "image = self.normalize((image > .4).float())")],
+        *([("image = self.normalize(image)", f"image = self.normalize({levels})")] for levels in COARSE),
         [("label = n % 2", "label = torch.tensor(n % 2)")],
         [("label = n % 2", "label = n % 2, 0")],
         [("label = n % 2", "label = {'boxes': torch.rand(2, 4)}")],
@@ -352,9 +363,13 @@ def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) ->
     )
 
 
-def test_a_length_that_raises_is_a_fault_of_the_loader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["True", "self.args.truncate_testset", "len(self.loaded) == 3"])
+def test_a_length_that_raises_is_a_fault_of_the_loader(where: str, tmp_path: Path) -> None:
+    length = f"return len(self.files if {where} else self.indices)"
+    loaded = ("    def __init__(", "    loaded = []\n\n    def __init__(")
+    counted = (RETURN, "    Crops.loaded.append(None)\n" + RETURN)
     with pytest.raises(InputError, match="length of a set of `Crops` failed") as caught:
-        checked(tmp_path, ("return len(self.indices)", "return len(self.files)"))
+        checked(tmp_path, ("return len(self.indices)", length), loaded, counted)
     assert "has no attribute 'files'" in render(caught.value.diagnostics[0])
 
 
