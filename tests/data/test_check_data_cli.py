@@ -53,7 +53,7 @@ def test_a_data_set_without_faults(folder: Path) -> None:
     assert shown.returncode == FINE
     assert "torch.float32" in shown.stdout
     assert "china 6, flower 6" in shown.stdout
-    assert "no faults; 25 of 29 checks applied" in shown.stdout
+    assert "no faults; 26 of 30 checks applied" in shown.stdout
     assert (
         "not applied, because 12 of 60 items are too few for 2 classes: class-missing, class-weight"
         in shown.stdout
@@ -72,7 +72,7 @@ def test_faults_are_shown_at_the_file(folder: Path) -> None:
     assert shown.returncode == CONTENT
     assert "error[item-type]: 48 of 48 samples" in shown.stdout
     assert "'loader': load," in shown.stdout
-    assert "1 error; 25 of 29 checks applied" in shown.stdout
+    assert "1 error; 26 of 30 checks applied" in shown.stdout
     quiet = check_data(folder, "--quiet")
     assert quiet.returncode == CONTENT
     assert quiet.stdout.startswith("error[item-type]")
@@ -136,6 +136,24 @@ def test_pictures_are_written_and_not_overwritten(folder: Path) -> None:
     assert refused.returncode == USAGE
     assert "--force" in refused.stderr
     assert check_data(folder, "--sheet", "sheet.png", "--force").returncode == FINE
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "label = label, 0",
+        "label = [[0., 0., 1., 1.]] * 3, [(0, 0)] * 3, [1, 1, 1]",
+        "label = np.zeros((0, 5), int)",
+        "image = image[:, :0]",
+        "image = image[:, :, :0]",
+        "image = image[:0]",
+    ],
+)
+def test_whatever_items_are_the_sheet_is_drawn(folder: Path, spoil: str) -> None:
+    spoilt(folder, "        return image, label", f"        {spoil}\n        return image, label")
+    check_data(folder, "--sheet", "sheet.png")
+    with Image.open(folder / "sheet.png") as sheet:
+        assert sheet.size == (8 * 112, 3 * 126)
 
 
 def test_the_sheet_shows_folded_images_as_they_were(folder: Path) -> None:
