@@ -61,7 +61,7 @@ def check_data(
     not_run: list[NotRun] = []
     results = [entry for check in CHECKS for entry in check.find(subject)]
     if against is not None:
-        results += network_input(dataset, against)
+        results += network_input(subject, against)
     for entry in results:
         if isinstance(entry, NotRun):
             not_run.append(entry)

@@ -1,5 +1,6 @@
 """Every fault of a loader, planted in one that is right, is found, and nothing else is."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ai8xsim import MAX78000, InputError, read_checkpoint, read_network, render
 from ai8xsim.data import CheckPlan, DataFindings, check_data, find_dataset
 from ai8xsim.data.findings.network import Against
 from ai8xsim.data.findings.table import CHECKS
+from ai8xsim.nn.loading import model_stand_ins
 
 from ..conftest import ROOT
 
@@ -73,14 +75,21 @@ COLLATE = """def collate(batch):
 def load("""
 
 
-def checked(folder: Path, *changes: tuple[str, str], workers: int = 0, samples: int = 200) -> DataFindings:
+def checked(
+    folder: Path,
+    *changes: tuple[str, str],
+    workers: int = 0,
+    samples: int = 200,
+    stand_ins: Any = None,
+    against: Any = None,
+) -> DataFindings:
     text = LOADER
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (folder / "crops.py").write_text(text)
-    dataset = find_dataset(f"{folder / 'crops.py'}:Crops")
-    return check_data(dataset, folder, CheckPlan(samples, workers))
+    dataset = find_dataset(f"{folder / 'crops.py'}:Crops", stand_ins=stand_ins)
+    return check_data(dataset, folder, CheckPlan(samples, workers), against)
 
 
 def after_normalize(code: str) -> tuple[str, str]:
@@ -352,7 +361,7 @@ def test_a_train_set_that_seeds_do_not_govern_is_not_compared(tmp_path: Path) ->
 def test_faults_that_only_other_processes_meet(change: Any, code: str, words: str, tmp_path: Path) -> None:
     extra = [("self.reads += 1", "")] if "self.file" in change[1] else []
     found = checked(tmp_path, change, *extra, workers=1)
-    codes = {d.code for d in found.diagnostics} - {"label-type"}
+    codes = {d.code for d in found.diagnostics} - {"label-shape"}
     assert codes == {code}
     assert words in "\n".join(render(d) for d in found.diagnostics)
 
@@ -366,6 +375,21 @@ def test_a_split_by_pythons_hash_is_found_in_another_process(order: str, tmp_pat
     assert found.code == "unsteady-split"
     assert "of 16 samples of the test set are others in another process" in found.message
     assert "hashlib" in found.help
+
+
+def test_the_other_process_opens_files_of_models_too(tmp_path: Path) -> None:
+    model = ("class Crops(", "class Net(ai8x.FusedConv2dReLU):\n    pass\n\n\nclass Crops(")
+    found = checked(tmp_path, model, workers=1, stand_ins=model_stand_ins())
+    assert found.diagnostics == ()
+    assert {entry.rule for entry in found.not_run} == {"fold-order"}
+
+
+def test_why_the_other_process_failed_is_said(tmp_path: Path) -> None:
+    here = f"import os\n\nif os.getpid() != {os.getpid()}:\n    raise OSError('one process, please')\n\n"
+    found = checked(tmp_path, ("class Crops(", here + "class Crops("), workers=1)
+    (why,) = (entry.why for entry in found.not_run if entry.rule == "unsteady-split in another process")
+    assert "could not load the data set (ai8xsim.errors.InputError: " in why
+    assert "the file cannot be imported" in why
 
 
 def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) -> None:
@@ -424,7 +448,9 @@ def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
         Against(read_network(ROOT / "networks" / f"{n}.yaml"), MAX78000) for n in ("cifar10", "mnist")
     )
     plan = CheckPlan(4, 0)
-    assert check_data(dataset, tmp_path, plan, cifar).diagnostics == ()
+    (found,) = check_data(dataset, tmp_path, plan, cifar).diagnostics
+    assert (found.code, found.severity.value) == ("class-count", "warning")
+    assert "names 2 classes, the network tells 10 apart" in found.message
     (found,) = check_data(dataset, tmp_path, plan, mnist).diagnostics
     assert found.code == "network-input"
     assert "does not take samples of (3, 32, 32) on MAX78000" in found.message
@@ -432,6 +458,33 @@ def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(folder / "checkpoint.pth.tar")
     digits = Against(read_network(folder / "network.yaml"), MAX78000, checkpoint)
     assert [d.code for d in check_data(dataset, tmp_path, plan, digits).diagnostics] == ["network-input"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outputs", "classes"),
+    [
+        ([], "2", ""),
+        ([], "8", "8"),
+        ([("label = n % 2", "label = np.full((32, 32), n % 2)")], "2", ""),
+        ([("label = n % 2", "label = np.full((128, 128), n % 2)")], "32", ""),
+        ([("label = n % 2", "label = np.full((128, 128), n % 2)")], "48", "3"),
+        ([("'flower')", "'flower'), 'regression': True")], "8", ""),
+        ([("label = n % 2", "label = torch.rand(2, 4), torch.full((2,), 1 + n % 2)")], "8", ""),
+    ],
+)
+def test_the_classes_of_a_network_are_counted(
+    changes: list[tuple[str, str]], outputs: str, classes: str, tmp_path: Path
+) -> None:
+    """Labels as large as the output are maps of its channels; larger ones say that it is folded."""
+    (tmp_path / "net.yaml").write_text(
+        "arch: net\ndataset: crops\nlayers:\n"
+        "- processors: 0x0000000000000007\n  data_format: HWC\n  out_offset: 0x2000\n  operation: conv2d\n"
+        f"  kernel_size: 3x3\n  pad: 1\n  in_channels: 3\n  out_channels: {outputs}\n"
+    )
+    against = Against(read_network(tmp_path / "net.yaml"), MAX78000)
+    found = checked(tmp_path, *changes, samples=8, against=against).diagnostics
+    assert [d.code for d in found] == ["class-count"] * bool(classes)
+    assert all(f"names 2 classes, the network tells {classes} apart" in d.message for d in found)
 
 
 def test_every_check_is_planted() -> None:

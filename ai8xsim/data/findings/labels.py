@@ -60,8 +60,7 @@ def label_range(subject: Subject) -> Found:
 
     A single label means regression, but for objects: there it is the only class.
     """
-    objects = any(_is_detection(item) for r in subject.readings for item in r.items)
-    if subject.dataset.is_regression and not (objects and not subject.dataset.regression):
+    if subject.dataset.is_regression and (subject.dataset.regression or not are_objects(subject)):
         yield from _regression(subject)
         return
     classes = len(subject.dataset.output)
@@ -109,7 +108,7 @@ def class_weight(subject: Subject) -> Found:
     weight = subject.dataset.weight
     if weight is not None and len(set(weight)) > 1:
         yield from _wrong_order(subject, counts, np.array(weight))
-    elif counts.min() > 0 and counts.max() >= UNBALANCED * counts.min() and not _is_map(subject):
+    elif counts.min() > 0 and counts.max() >= UNBALANCED * counts.min() and not label_maps(subject):
         yield _unbalanced(subject, counts, total)
 
 
@@ -172,8 +171,15 @@ def _regression(subject: Subject) -> Iterator[Diagnostic]:
         yield error("label-range", message, subject.dataset.place("output"), help="regression learns numbers")
 
 
-def _is_map(subject: Subject) -> bool:
-    return any(isinstance(i.label, np.ndarray) and i.label.ndim > 0 for r in subject.chip for i in r.items)
+def label_maps(subject: Subject) -> list[Array]:
+    """The labels that are maps of numbers, one for each pixel."""
+    labels = (item.label for r in subject.readings for item in r.items if not _is_misshapen(subject, item))
+    return [label for label in labels if isinstance(label, np.ndarray) and label.ndim > 0]
+
+
+def are_objects(subject: Subject) -> bool:
+    """Whether labels are of objects and their boxes."""
+    return any(_is_detection(item) for r in subject.readings for item in r.items)
 
 
 def labels_of_objects(label: Any) -> Array | None:
