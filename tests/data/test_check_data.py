@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ai8xsim import MAX78000, InputError, read_checkpoint, read_network, render
-from ai8xsim.data import CheckPlan, DataFindings, check_data, find_dataset
+from ai8xsim.data import CheckPlan, DataFindings, Dataset, check, check_data, find_dataset
 from ai8xsim.data.findings.network import Against
 from ai8xsim.data.findings.table import CHECKS
 from ai8xsim.nn.loading import model_stand_ins
@@ -423,6 +423,55 @@ def test_few_samples_of_many_are_said_to_be_few(tmp_path: Path) -> None:
     assert [len(r.items) for r in found.subject.readings] == [10, 10, 10, 10]
 
 
+LEAKED = ("n = self.indices[index]", "n = 33 if self.indices[index] == 65 else self.indices[index]")
+
+
+def test_an_item_in_both_sets_is_found_among_all_of_them(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, LEAKED, samples=3).diagnostics
+    assert found.code == "overlapping-sets"
+    assert "1 of 20 samples" in found.message
+    assert "item 5 of the test set is item 33 of the train set" in found.message
+    assert found.notes == ("60 of 60 items of the train set were compared",)
+
+
+def test_of_large_sets_it_is_said_what_was_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = 80 * 3 * 32 * 32
+    for largest, compared in ((whole, True), (whole - 1, False)):
+        monkeypatch.setattr(check, "LARGEST_PASS", largest)
+        found = checked(tmp_path, LEAKED, samples=3)
+        assert bool(found.diagnostics) == compared
+        why = "the sets are large: only 3 of 60 items of the train set were compared with 3 of 20 items of the test set"
+        assert ((("overlapping-sets", why)) in {(n.rule, n.why) for n in found.not_run}) != compared
+
+
+def test_small_items_count_as_larger_ones() -> None:
+    """What takes the time is to read them."""
+    small, large = (
+        Dataset("S", shape, (0, 1), lambda data, **_: (None, None)) for shape in ((1, 8), (1, 64, 64))
+    )
+    for dataset, most in ((small, 1 << 17), (large, 1 << 16)):
+        reader = check._Reader(dataset, "", CheckPlan(), lambda done, total: None)
+        assert reader._passed((most - 300, 300)) == (most - 300, 300)
+        assert reader._passed((most - 300, 200)) == (most - 300, 0)
+        assert reader._passed((most - 300, 301)) == (0, 0)
+
+
+def test_an_item_that_cannot_be_read_is_found_among_all_of_them(tmp_path: Path) -> None:
+    broken = after_normalize("if n in (0, 33): raise OSError('damaged')")
+    (found,) = checked(tmp_path, broken, samples=3).diagnostics
+    assert found.code == "item-unreadable"
+    assert "3 of 86 samples cannot be read, first item 0 of the train set in 8-bit mode" in found.message
+    text = (tmp_path / "crops.py").read_text().replace("(0, 33)", "(33,)")
+    (tmp_path / "crops.py").write_text(text)
+    found = check_data(find_dataset(f"{tmp_path / 'crops.py'}:Crops"), tmp_path, CheckPlan(3, 0)).diagnostics[
+        0
+    ]
+    assert "1 of 86 samples cannot be read, first item 33 of the train set in 8-bit mode" in found.message
+    assert found.notes[0] == "OSError: damaged"
+
+
 def test_generators_of_the_caller_go_on_undisturbed(tmp_path: Path) -> None:
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
@@ -433,12 +482,20 @@ def test_generators_of_the_caller_go_on_undisturbed(tmp_path: Path) -> None:
     assert (torch.rand(1), np.random.random()) == expected  # noqa: NPY002
 
 
+def test_threads_of_the_caller_stay(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    checked(tmp_path, after_normalize("assert torch.get_num_threads() in (1, 2)"), samples=3)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     (tmp_path / "crops.py").write_text(LOADER)
     dataset = find_dataset(f"{tmp_path / 'crops.py'}:Crops")
     steps: list[tuple[int, int]] = []
     check_data(dataset, tmp_path, CheckPlan(12, 0), progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(n, 60) for n in range(1, 61)]
+    read, compared = 5 * 12, 60 + 20
+    assert steps == [(n, read + compared) for n in range(1, read + compared + 1)]
 
 
 def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
