@@ -43,7 +43,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "label-shape",
         "label-range", "class-missing", "class-weight", "unsteady-items", "unsteady-split",
         "truncation-ignored", "overlapping-sets", "repeated-items", "not-picklable", "workers-fail",
-        "network-input", "no-images", "damaged-image", "no-matte", "matte-mismatch", "damaged-annotation",
+        "network-input", "no-images", "no-matte", "matte-mismatch", "damaged-annotation",
     },
     "tests/train": {
         "policy-key", "policy-value", "labels-do-not-fit", "model-failed", "loss-not-finite", "cannot-resume",

@@ -11,9 +11,10 @@ from ai8xsim.cli.options import FILE
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
-    from ai8xsim.images import Conversion, Converted, Drawn, Picture
+    from ai8xsim.images import Conversion, Converted, Drawn
     from ai8xsim.program import Shape
     from ai8xsim.trace import Trace
+    from ai8xsim.transforms.pictures import Picture
 
 SMALLEST_PICTURE = 128  # pixels of the longer side, so that a sample of 8x8 can be seen
 
@@ -52,7 +53,8 @@ PICTURE_OPTIONS = (
         type=click.Choice(["loader", "firmware"]),
         default="loader",
         show_default=True,
-        help="Pixels to -128..127: pixel / 255 as loaders do, or pixel - 128 as firmware does.",
+        help="Pixels to -128..127. loader: pixel / 255, as ToTensor and the vendor's `normalize` make it; "
+        "firmware: pixel - 128, as firmware and the loaders that come with ai8xsim make it.",
     ),
     click.option("--sample-picture", type=FILE, help="Draw the sample as the chip sees it (.png)."),
     click.option("--picture", type=FILE, help="Draw the output, an image or segments (.png)."),

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.device import Device
     from ai8xsim.engine.computed import Progress
-    from ai8xsim.images import Picture
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program, Shape
     from ai8xsim.trace import Difference, Trace
+    from ai8xsim.transforms.pictures import Picture
 
     Array = npt.NDArray[np.integer[Any]]
 
@@ -194,7 +194,7 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
 
 
 def _read_picture(path: Path | None) -> "Picture | None":
-    from ai8xsim.images import read_picture
+    from ai8xsim.transforms.pictures import read_picture
 
     return None if path is None else read_picture(path)
 

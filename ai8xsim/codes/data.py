@@ -119,8 +119,6 @@ ROWS = table(
          "`input` and the description must agree in channels and size.", "Fold or resize, or change the description."),
     Code("no-images", "A folder of images holds none.", "The example loaders look for them there.",
          "See the loader's docstring for how the folder of data is laid out."),
-    Code("damaged-image", "An image file cannot be read.", "A download that was cut short leaves half a file.",
-         "Bring it anew, or take it out."),
     Code("no-matte", "Portraits have no matte.", "The matte's alpha channel is the label.",
          "Bring `matting/...png` for each `clip_img/...jpg`."),
     Code("matte-mismatch", "A portrait and its matte have different sizes.",

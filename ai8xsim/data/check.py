@@ -13,10 +13,8 @@ from ai8xsim.data.findings.table import CHECKS
 from ai8xsim.data.probe import try_process
 from ai8xsim.data.reading import (
     Digests,
-    Progress,
     Reading,
     digests_of,
-    no_progress,
     read_digests,
     read_items,
     seeded,
@@ -24,6 +22,7 @@ from ai8xsim.data.reading import (
 )
 from ai8xsim.data.workers import try_workers
 from ai8xsim.diagnostics import Diagnostic, errors_among
+from ai8xsim.progress import Progress, no_progress
 
 SAMPLES = 200
 REREAD = 8

@@ -19,13 +19,8 @@ from ai8xsim.diagnostics import Diagnostic
 from ai8xsim.errors import InputError
 
 Array = npt.NDArray[Any]
-Progress = Callable[[int, int], None]
 TRAINING_STEPS = 128
 AT_ONCE = 256  # items that are digested within one guard
-
-
-def no_progress(done: int, total: int) -> None:
-    """Report to nobody."""
 
 
 @dataclass(frozen=True)
