@@ -122,12 +122,16 @@ def convert(picture: Picture, conversion: Conversion) -> Converted:
 def sample_picture(sample: npt.NDArray[Any], ratio: int) -> Pixels:
     """What the chip sees, as pixels (rows, columns) or (rows, columns, 3): unfolded, and 128 added.
 
+    Raises InputError where the sample has not 1 or 3 channels after that.
+
     >>> sample_picture(np.array([-128, 0, 1, 127], np.int8).reshape(4, 1, 1), 2).tolist()
     [[0, 128], [129, 255]]
     """
-    chw = to_unsigned(unfold(np.asarray(sample), ratio))
-    pixels: Pixels = chw[0] if len(chw) == 1 else chw.transpose(1, 2, 0)
-    return pixels
+    chw = np.asarray(sample)
+    if chw.ndim != 3:
+        message = f"a sample of the shape {chw.shape} is no image"
+        raise InputError([error("image-network", message, help="draw samples of rows and columns")])
+    return _image(unfold(chw, ratio), "a sample", "give the ratio by which it is folded: --fold")
 
 
 def output_picture(output: npt.NDArray[Any], drawn: Drawn, ratio: int = 1) -> Pixels:
@@ -144,11 +148,18 @@ def output_picture(output: npt.NDArray[Any], drawn: Drawn, ratio: int = 1) -> Pi
     if drawn == "segments":
         segments: Pixels = palette(len(chw))[chw.argmax(axis=0)]
         return segments
-    if len(chw) not in {1, 3}:
-        message = f"an output of {len(chw)} channels is no image; an image has 1 or 3"
-        raise InputError([error("image-network", message, help="draw it as segments")])
     small = np.clip((chw.astype(np.int64) + 64) >> 7, -128, 127) if output.dtype == np.int32 else chw
-    return sample_picture(small.astype(np.int8), 1)
+    return _image(small.astype(np.int8), "an output", "draw it as segments")
+
+
+def _image(chw: Sample, what: str, mend: str) -> Pixels:
+    """Values as pixels; what and mend are said where these are no colours."""
+    if len(chw) not in {1, 3}:
+        message = f"{what} of {len(chw)} channels is no image; an image has 1 or 3"
+        raise InputError([error("image-network", message, help=mend)])
+    shifted = to_unsigned(chw)
+    pixels: Pixels = shifted[0] if len(chw) == 1 else shifted.transpose(1, 2, 0)
+    return pixels
 
 
 def palette(count: int) -> Pixels:

@@ -440,14 +440,66 @@ def test_the_command_draws_segments(work: Path) -> None:
         (("--image", "photo.png", "--picture", "p.png"), USAGE, "the output 10x1x1 has one pixel"),
         (("--batch", "batch.npy", "--sample-picture", "p.png"), USAGE, "are for one sample"),
         (("--random", "1", "--colour", "grey"), USAGE, "--colour is about an --image"),
+        (("--random", "1", "--resize", "stretch"), USAGE, "--resize is about an --image"),
+        (("--random", "1", "--normalize", "loader"), USAGE, "--normalize is about an --image"),
+        (
+            ("--random", "1", "--fold", "2"),
+            USAGE,
+            "--fold is about an --image, a --sample-picture or a --picture",
+        ),
+        (("--random", "1", "--picture-as", "image"), USAGE, "--picture-as is about a --picture"),
+        (
+            ("--random", "1", "--out-fold-ratio", "2", "--sample-picture", "p.png"),
+            USAGE,
+            "is about a --picture",
+        ),
+        (("--random", "1", "--fold", "3", "--sample-picture", "p.png"), CONTENT, "cannot be unfolded by 3"),
     ],
 )
 def test_wrong_pictures(work: Path, words: tuple[str, ...], code: int, text: str) -> None:
     photo(work)
-    shown = simulate(work, *words)
+    shown = simulate(work, *words, "--output", "o.npy")
     assert shown.returncode == code
     assert text in shown.stderr
     assert not (work / "p.png").exists()
+    assert not (work / "o.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--fold", "3", "--sample-picture", "p.png"), "fold-shape"),
+        (("--out-fold-ratio", "3", "--picture", "p.png"), "fold-shape"),
+        (("--picture-as", "image", "--picture", "p.png"), "image-network"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_said_in_json_too(
+    work: Path, words: tuple[str, ...], code: str
+) -> None:
+    text = (work / "network.yaml").read_text().partition("  - name: fc")[0]
+    (work / "network.yaml").write_text(text)
+    shown = simulate(work, "--random", "1", "--input-shape", "1,8,8", *words, "--output", "o.npy", "--json")
+    assert shown.returncode == CONTENT
+    record = json.loads(shown.stdout)
+    assert record["output"] is None
+    assert [found["code"] for found in record["diagnostics"]] == [code]
+    assert not {"o.npy", "p.png"} & {path.name for path in work.iterdir()}
+
+
+@given(st.integers(1, 20), st.integers(1, 3))
+def test_samples_of_other_than_one_or_three_channels_are_no_pictures(channels: int, ratio: int) -> None:
+    sample = np.zeros((channels * ratio**2, 2, 3), np.int8)
+    if channels in {1, 3}:
+        assert sample_picture(sample, ratio).shape[:2] == (2 * ratio, 3 * ratio)
+        return
+    with pytest.raises(InputError, match=f"a sample of {channels} channels is no image.*--fold") as refused:
+        sample_picture(sample, ratio)
+    assert refused.value.diagnostics[0].code == "image-network"
+
+
+def test_a_signal_is_no_picture() -> None:
+    with pytest.raises(InputError, match=r"a sample of the shape \(2, 9\) is no image"):
+        sample_picture(np.zeros((2, 9), np.int8), 1)
 
 
 def test_rgb565_keeps_what_its_words_hold() -> None:
