@@ -63,7 +63,12 @@ def picture_of(dataset: Dataset, item: Item) -> npt.NDArray[np.uint8]:
 
 
 def write_histogram(subject: Subject, stream: BinaryIO) -> None:
-    """Write a PNG with how often each value comes in 8-bit mode: a line a channel, or the spread of many.
+    """Write `histogram` as a PNG."""
+    histogram(subject).savefig(stream, format="png", dpi=110)
+
+
+def histogram(subject: Subject) -> Any:
+    """A figure of how often each value comes in 8-bit mode: a line a channel, or the spread of many.
 
     Raises ImportError where matplotlib is not installed.
     """
@@ -89,7 +94,7 @@ def write_histogram(subject: Subject, stream: BinaryIO) -> None:
     )
     axes.set_yscale("symlog", linthresh=1e-4)
     axes.legend()
-    figure.savefig(stream, format="png", dpi=110)
+    return figure
 
 
 def _shown(subject: Subject) -> list[tuple[str, Item]]:
