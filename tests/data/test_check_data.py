@@ -423,6 +423,13 @@ def test_few_samples_of_many_are_said_to_be_few(tmp_path: Path) -> None:
     assert [len(r.items) for r in found.subject.readings] == [10, 10, 10, 10]
 
 
+def test_a_set_of_which_nothing_can_be_read_is_not_read_whole(tmp_path: Path) -> None:
+    broken = after_normalize("if len(self.indices) == 60: raise OSError('damaged')")
+    found = checked(tmp_path, broken, samples=3)
+    assert ["6 of 29 samples" in d.message for d in found.diagnostics] == [True]
+    assert "overlapping-sets" in {entry.rule for entry in found.not_run}
+
+
 LEAKED = ("n = self.indices[index]", "n = 33 if self.indices[index] == 65 else self.indices[index]")
 
 
@@ -442,7 +449,7 @@ def test_of_large_sets_it_is_said_what_was_not_compared(
         monkeypatch.setattr(check, "LARGEST_PASS", largest)
         found = checked(tmp_path, LEAKED, samples=3)
         assert bool(found.diagnostics) == compared
-        why = "the sets are large: only 3 of 60 items of the train set were compared with 3 of 20 items of the test set"
+        why = "the sets are large or unreadable: only 3 of 60 items of the train set were compared with 3 of 20 items of the test set"
         assert ((("overlapping-sets", why)) in {(n.rule, n.why) for n in found.not_run}) != compared
 
 

@@ -106,7 +106,9 @@ def overlapping_sets(subject: Subject) -> Found:
             f"{digests.compared} of {digests.length} items of the {digests.name} set"
             for digests in (train, test)
         )
-        yield NotRun("overlapping-sets", f"the sets are large: only {what} were compared with {other}")
+        yield NotRun(
+            "overlapping-sets", f"the sets are large or unreadable: only {what} were compared with {other}"
+        )
 
 
 def repeated_items(subject: Subject) -> Found:
