@@ -1,11 +1,9 @@
 """From a picture in a file to the sample that enters the chip, and from samples and outputs to pictures."""
 
 import re
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -22,21 +20,23 @@ from ai8xsim.data import (
     to_unsigned,
     unfold,
 )
-from ai8xsim.diagnostics import Span, error
+from ai8xsim.diagnostics import error
 from ai8xsim.errors import InputError
 from ai8xsim.program import Shape
+from ai8xsim.transforms.pictures import Picture, Pixels
 
-Pixels = npt.NDArray[np.uint8]
 Sample = npt.NDArray[np.int8]
 Colour = Literal["rgb", "grey", "rgb565", "bayer"]
 Normalize = Literal["loader", "firmware"]
 Drawn = Literal["image", "segments"]
 
 COLOURS, NORMALIZE, DRAWN = get_args(Colour), get_args(Normalize), get_args(Drawn)
+NORMALIZED = MappingProxyType({
+    "loader": "normalized as behind ToTensor (pixel / 255), -128..127",
+    "firmware": "128 subtracted as by firmware (in a loader: pixel / 256), -128..127",
+})  # fmt: skip
 RESIZE = ("stretch", "crop", "fit")
 FILTER = Image.Resampling.BILINEAR  # what torchvision's Resize uses for such images
-GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-STEPS_OF_16_BITS = 257  # 65535 / 255
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ class Conversion:
 
     colour: "rgb", "grey" (ITU-R 601 luma), "rgb565" (what a camera's 16-bit words hold of it), or "bayer" (a sensor's
     mosaic). resize: "stretch", "crop" (cover the size, cut the middle out), "fit" (inside the size, black bars), or
-    (rows, columns) to stretch to before the middle is cut out. fold: its ratio. normalize: "loader" as training does
-    it, pixel / 255 to [-128, 127]; "firmware" pixel - 128.
+    (rows, columns) to stretch to before the middle is cut out. fold: its ratio. normalize: "loader", what `ToTensor`
+    (pixel / 255) and the vendor's `normalize` make; "firmware", pixel - 128, which firmware makes with `pixel ^ 0x80`,
+    and which the loaders that come with ai8xsim make with pixel / 256 and `normalize`.
     """
 
     size: tuple[int, int]
@@ -83,14 +84,6 @@ class Conversion:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture as it is seen: rows, columns, red, green, blue; and what was done to read it so."""
-
-    pixels: Pixels
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class Converted:
     """The sample, (channels, rows, columns), and what was done, step by step."""
 
@@ -98,36 +91,13 @@ class Converted:
     steps: tuple[str, ...]
 
 
-def read_picture(path: Path) -> Picture:
-    """A picture from a file of any format that Pillow knows.
-
-    It is turned as its EXIF data say; what is transparent lies on black; 16-bit grey is scaled to 8 bits; of a film the
-    first picture is taken. Raises InputError for what is no picture or has no known range, OSError.
-    """
-    path.open("rb").close()
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            with Image.open(path) as image:
-                image.load()
-                picture = _seen(image, path)
-        return replace(picture, notes=(*picture.notes, *(f"Pillow says: {entry.message}" for entry in said)))
-    except InputError:
-        raise
-    except Exception as fault:  # what damaged files make Pillow's decoders raise is open-ended
-        why = (f"{type(fault).__name__}: {fault}".partition("\n")[0],)
-        mend = "give a picture such as PNG, JPEG or BMP"
-        message = "this is no picture that can be read, or a damaged one"
-        raise InputError([error("not-an-image", message, Span(str(path)), "", why, mend)]) from None
-
-
 def convert(picture: Picture, conversion: Conversion) -> Converted:
     """The sample that a picture becomes. Raises InputError where a size to cut from is too small.
 
     >>> grey = Picture(np.full((2, 2, 3), 200, np.uint8), ())
     >>> done = convert(grey, Conversion((1, 1), "grey"))
-    >>> done.sample.tolist(), done.steps
-    ([[[73]]], ('picture of 2 x 2 pixels', 'grey', 'stretched to 1 x 1', 'normalized as by a loader, -128..127'))
+    >>> done.sample.tolist(), done.steps[-1]
+    ([[[73]]], 'normalized as behind ToTensor (pixel / 255), -128..127')
     """
     rows, columns = picture.pixels.shape[:2]
     steps = [f"picture of {rows} x {columns} pixels", *picture.notes, conversion.colour]
@@ -144,20 +114,24 @@ def convert(picture: Picture, conversion: Conversion) -> Converted:
         chw = fold(chw, conversion.fold)
         steps.append(f"folded by {conversion.fold} to {'x'.join(map(str, chw.shape))}")
     chw = np.ascontiguousarray(chw)
-    if conversion.normalize == "firmware":
-        return Converted(from_unsigned(chw), (*steps, "128 subtracted as by firmware, -128..127"))
-    return Converted(normalize(chw), (*steps, "normalized as by a loader, -128..127"))
+    steps.append(NORMALIZED[conversion.normalize])
+    sample: Sample = from_unsigned(chw) if conversion.normalize == "firmware" else normalize(chw)
+    return Converted(sample, tuple(steps))
 
 
 def sample_picture(sample: npt.NDArray[Any], ratio: int) -> Pixels:
     """What the chip sees, as pixels (rows, columns) or (rows, columns, 3): unfolded, and 128 added.
 
+    Raises InputError where the sample has not 1 or 3 channels after that.
+
     >>> sample_picture(np.array([-128, 0, 1, 127], np.int8).reshape(4, 1, 1), 2).tolist()
     [[0, 128], [129, 255]]
     """
-    chw = to_unsigned(unfold(np.asarray(sample), ratio))
-    pixels: Pixels = chw[0] if len(chw) == 1 else chw.transpose(1, 2, 0)
-    return pixels
+    chw = np.asarray(sample)
+    if chw.ndim != 3:
+        message = f"a sample of the shape {chw.shape} is no image"
+        raise InputError([error("image-network", message, help="draw samples of rows and columns")])
+    return _image(unfold(chw, ratio), "a sample", "give the ratio by which it is folded: --fold")
 
 
 def output_picture(output: npt.NDArray[Any], drawn: Drawn, ratio: int = 1) -> Pixels:
@@ -174,11 +148,18 @@ def output_picture(output: npt.NDArray[Any], drawn: Drawn, ratio: int = 1) -> Pi
     if drawn == "segments":
         segments: Pixels = palette(len(chw))[chw.argmax(axis=0)]
         return segments
-    if len(chw) not in {1, 3}:
-        message = f"an output of {len(chw)} channels is no image; an image has 1 or 3"
-        raise InputError([error("image-network", message, help="draw it as segments")])
     small = np.clip((chw.astype(np.int64) + 64) >> 7, -128, 127) if output.dtype == np.int32 else chw
-    return sample_picture(small.astype(np.int8), 1)
+    return _image(small.astype(np.int8), "an output", "draw it as segments")
+
+
+def _image(chw: Sample, what: str, mend: str) -> Pixels:
+    """Values as pixels; what and mend are said where these are no colours."""
+    if len(chw) not in {1, 3}:
+        message = f"{what} of {len(chw)} channels is no image; an image has 1 or 3"
+        raise InputError([error("image-network", message, help=mend)])
+    shifted = to_unsigned(chw)
+    pixels: Pixels = shifted[0] if len(chw) == 1 else shifted.transpose(1, 2, 0)
+    return pixels
 
 
 def palette(count: int) -> Pixels:
@@ -219,34 +200,6 @@ def resize_of(text: str) -> str | tuple[int, int]:
 
 def _channels(colour: str) -> int:
     return 3 if colour in {"rgb", "rgb565"} else 1
-
-
-def _seen(image: Image.Image, path: Path) -> Picture:
-    notes = list(_read_notes(image))
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode in GREY_16:
-        grey = np.asarray(turned).astype(np.int64)
-        turned = Image.fromarray(((grey + STEPS_OF_16_BITS // 2) // STEPS_OF_16_BITS).astype(np.uint8))
-        notes.append("16 bits scaled to 8")
-    if turned.mode in {"I", "F"}:
-        message = f"a picture of mode {turned.mode} has values of no known range"
-        mend = "save it with 8 bits a channel"
-        raise InputError([error("image-mode", message, Span(str(path)), help=mend)])
-    if turned.has_transparency_data:
-        layered = turned.convert("RGBA")
-        if np.asarray(layered)[..., 3].min() < 255:
-            notes.append("what is transparent lies on black")
-        black = Image.new("RGBA", layered.size, (0, 0, 0, 255))
-        turned = Image.alpha_composite(black, layered)
-    return Picture(np.asarray(turned.convert("RGB")), tuple(notes))
-
-
-def _read_notes(image: Image.Image) -> Iterator[str]:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        yield f"the first of {frames} pictures"
-    if image.getexif().get(0x0112, 1) not in {0, 1}:
-        yield "turned as its EXIF data say"
 
 
 def _resized(image: Image.Image, conversion: Conversion) -> Image.Image:

@@ -40,9 +40,10 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
         "item-unreadable", "item-structure", "item-device", "item-type", "item-shape", "item-nan",
         "not-normalized", "normalized-twice", "mode-ignored", "item-fraction", "item-range", "mode-factor",
         "narrow-range", "constant-channel", "scrambled-axes", "fold-ratio", "fold-order", "label-type",
+        "label-shape",
         "label-range", "class-missing", "class-weight", "unsteady-items", "unsteady-split",
         "truncation-ignored", "overlapping-sets", "repeated-items", "not-picklable", "workers-fail",
-        "network-input", "no-images", "damaged-image", "no-matte", "matte-mismatch", "damaged-annotation",
+        "network-input", "no-images", "no-matte", "matte-mismatch", "damaged-annotation",
     },
     "tests/train": {
         "policy-key", "policy-value", "labels-do-not-fit", "loss-not-finite", "cannot-resume",

@@ -2,6 +2,8 @@
 
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ai8xsim import InputError, read_checkpoint, read_network, render, resolve
+from ai8xsim.cli.picture import photo_of
 from ai8xsim.data import from_rgb565, to_rgb565, unfold
+from ai8xsim.data.loaders.class_folders import ClassFolders
 from ai8xsim.device import MAX78000
 from ai8xsim.images import (
     COLOURS,
+    NORMALIZE,
     Conversion,
-    Picture,
     convert,
     output_picture,
     palette,
-    read_picture,
     resize_of,
     sample_picture,
 )
 from ai8xsim.nn import bayer_filter, fold, normalize
 from ai8xsim.program import Shape
 from ai8xsim.simulator import Simulator
+from ai8xsim.transforms.pictures import Picture, read_alpha, read_picture
 from tests.test_cli import CONTENT, FINE, USAGE, simulate, work
 
 Pixels = npt.NDArray[np.uint8]
@@ -155,6 +159,102 @@ def test_every_mode_is_read(mode: str, tmp_path: Path) -> None:
     assert np.abs(pixels.astype(int) - expected).max() <= 2
     if mode in {"L", "P", "RGB", "I;16"}:
         assert (pixels == expected).all()
+
+
+def png_of_16_bits(path: Path, values: Any) -> None:
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    rows, columns, channels = values.shape
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", columns, rows, 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
+    )
+    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+KINDS = (
+    "RGB",
+    "L",
+    "1",
+    "P",
+    "LA",
+    "RGBA",
+    "transparent colour",
+    "I;16",
+    "RGB;16",
+    "RGBA;16",
+    "JPEG",
+    "turned",
+)
+
+
+def write_kind(kind: str, path: Path) -> None:
+    """A picture (24, 24) with all that a kind of file can hold."""
+    values = np.random.default_rng(7).integers(0, 1 << 16, (24, 24, 4), dtype=np.uint16)
+    image = Image.fromarray((values >> 8).astype(np.uint8))
+    if kind.endswith(";16"):
+        channels = {"I": 1, "RGB": 3, "RGBA": 4}[kind.partition(";")[0]]
+        if channels == 1:
+            Image.fromarray(values[..., 0]).save(path)
+        else:
+            png_of_16_bits(path, values[..., :channels])
+    elif kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        image.convert("RGB").save(path, exif=exif)
+    elif kind == "transparent colour":
+        image.convert("RGB").quantize(16).save(path, transparency=3)
+    elif kind == "JPEG":
+        image.convert("RGB").save(path, "JPEG")
+    else:
+        image.convert(kind).save(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_firmwares_range_is_what_the_loaders_of_ours_store(kind: str, tmp_path: Path) -> None:
+    """`--image --normalize firmware` and a folder of classes make the same sample of the same file."""
+    file = tmp_path / "test" / "cats" / "p.png"
+    for folder in (file.parent, tmp_path / "train" / "cats"):
+        folder.mkdir(parents=True)
+        write_kind(kind, folder / file.name)
+    ((image, _),) = ClassFolders(("cats",), size=16, flips=False).open(tmp_path, "test", act_mode_8bit=True)
+    flags = {"resize": "stretch", "colour": None, "fold": None}
+    made = {
+        how: photo_of(read_picture(file), Shape(3, 16, 16), {**flags, "normalize": how}).converted.sample
+        for how in NORMALIZE
+    }
+    assert np.array_equal(made["firmware"], image.numpy())
+    assert np.array_equal(made["loader"], normalize(Args)((image + 128) / 255))
+    assert (made["loader"] != made["firmware"]).any()
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(2, [0, 0, 0]), (3, [0, 0, 255]), (4, [0, 0, 255])])
+def test_of_16_bits_a_colour_the_upper_8_are_taken_and_it_is_said(
+    channels: int, expected: list[int], tmp_path: Path
+) -> None:
+    values = np.array([[[129, 255, 65535, 65535][:channels]]], np.uint16)
+    png_of_16_bits(tmp_path / "p.png", values)
+    picture = read_picture(tmp_path / "p.png")
+    assert picture.pixels.tolist() == [[expected]]
+    assert picture.notes[0] == "the upper 8 of 16 bits taken"
+    Image.fromarray(np.zeros((1, 1, 3), np.uint8)).save(tmp_path / "q.png")
+    assert read_picture(tmp_path / "q.png").notes == ()
+
+
+def test_how_opaque_a_picture_is(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    rgba = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    Image.fromarray(rgba).save(tmp_path / "p.png", exif=exif)
+    assert np.array_equal(read_alpha(tmp_path / "p.png"), rgba[::-1, ::-1, 3])
+    Image.fromarray(rgba[..., :3]).save(tmp_path / "q.png")
+    assert (read_alpha(tmp_path / "q.png") == 255).all()
+    (tmp_path / "r.png").write_text("a cat")
+    with pytest.raises(InputError) as refused:
+        read_alpha(tmp_path / "r.png")
+    assert refused.value.diagnostics[0].code == "not-an-image"
 
 
 def test_sixteen_bits_are_scaled_and_said(tmp_path: Path) -> None:
@@ -291,7 +391,7 @@ def test_the_command_runs_the_sample_that_it_saves(work: Path) -> None:
     )
     assert shown.returncode == FINE
     assert (
-        "picture of 20 x 30 pixels; grey; stretched to 8 x 8; normalized as by a loader, -128..127"
+        "picture of 20 x 30 pixels; grey; stretched to 8 x 8; normalized as behind ToTensor (pixel / 255), -128..127"
         in shown.stdout
     )
     sample = np.load(work / "s.npy")
@@ -340,14 +440,66 @@ def test_the_command_draws_segments(work: Path) -> None:
         (("--image", "photo.png", "--picture", "p.png"), USAGE, "the output 10x1x1 has one pixel"),
         (("--batch", "batch.npy", "--sample-picture", "p.png"), USAGE, "are for one sample"),
         (("--random", "1", "--colour", "grey"), USAGE, "--colour is about an --image"),
+        (("--random", "1", "--resize", "stretch"), USAGE, "--resize is about an --image"),
+        (("--random", "1", "--normalize", "loader"), USAGE, "--normalize is about an --image"),
+        (
+            ("--random", "1", "--fold", "2"),
+            USAGE,
+            "--fold is about an --image, a --sample-picture or a --picture",
+        ),
+        (("--random", "1", "--picture-as", "image"), USAGE, "--picture-as is about a --picture"),
+        (
+            ("--random", "1", "--out-fold-ratio", "2", "--sample-picture", "p.png"),
+            USAGE,
+            "is about a --picture",
+        ),
+        (("--random", "1", "--fold", "3", "--sample-picture", "p.png"), CONTENT, "cannot be unfolded by 3"),
     ],
 )
 def test_wrong_pictures(work: Path, words: tuple[str, ...], code: int, text: str) -> None:
     photo(work)
-    shown = simulate(work, *words)
+    shown = simulate(work, *words, "--output", "o.npy")
     assert shown.returncode == code
     assert text in shown.stderr
     assert not (work / "p.png").exists()
+    assert not (work / "o.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--fold", "3", "--sample-picture", "p.png"), "fold-shape"),
+        (("--out-fold-ratio", "3", "--picture", "p.png"), "fold-shape"),
+        (("--picture-as", "image", "--picture", "p.png"), "image-network"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_said_in_json_too(
+    work: Path, words: tuple[str, ...], code: str
+) -> None:
+    text = (work / "network.yaml").read_text().partition("  - name: fc")[0]
+    (work / "network.yaml").write_text(text)
+    shown = simulate(work, "--random", "1", "--input-shape", "1,8,8", *words, "--output", "o.npy", "--json")
+    assert shown.returncode == CONTENT
+    record = json.loads(shown.stdout)
+    assert record["output"] is None
+    assert [found["code"] for found in record["diagnostics"]] == [code]
+    assert not {"o.npy", "p.png"} & {path.name for path in work.iterdir()}
+
+
+@given(st.integers(1, 20), st.integers(1, 3))
+def test_samples_of_other_than_one_or_three_channels_are_no_pictures(channels: int, ratio: int) -> None:
+    sample = np.zeros((channels * ratio**2, 2, 3), np.int8)
+    if channels in {1, 3}:
+        assert sample_picture(sample, ratio).shape[:2] == (2 * ratio, 3 * ratio)
+        return
+    with pytest.raises(InputError, match=f"a sample of {channels} channels is no image.*--fold") as refused:
+        sample_picture(sample, ratio)
+    assert refused.value.diagnostics[0].code == "image-network"
+
+
+def test_a_signal_is_no_picture() -> None:
+    with pytest.raises(InputError, match=r"a sample of the shape \(2, 9\) is no image"):
+        sample_picture(np.zeros((2, 9), np.int8), 1)
 
 
 def test_rgb565_keeps_what_its_words_hold() -> None:

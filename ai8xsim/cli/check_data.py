@@ -35,7 +35,8 @@ FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 @click.option("--checkpoint", type=FILE, help="Its quantized checkpoint; needed if channels are not stated.")
 @click.option("--path", type=FOLDER, metavar="DIR", help="The repository that the data-set file belongs to.")
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, metavar="K",
-              help="How many samples of each set to read, spread evenly.")  # fmt: skip
+              help="How many samples of each set to look at, spread evenly. Of sets that are not very large all items "
+                   "are read once, to find those that are in both.")  # fmt: skip
 @click.option(
     "--workers",
     type=click.IntRange(0),

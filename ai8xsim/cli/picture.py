@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ai8xsim.cli.options import FILE
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
-    from ai8xsim.images import Conversion, Converted, Drawn, Picture
-    from ai8xsim.program import Shape
+    from ai8xsim.images import Conversion, Converted, Drawn
+    from ai8xsim.program import Program, Shape
     from ai8xsim.trace import Trace
+    from ai8xsim.transforms.pictures import Picture
 
+MEANINGLESS = (  # options, those of which one gives them a meaning, and how that is said
+    (("colour", "resize", "normalize"), ("image",), "an --image"),
+    (("fold",), ("image", "sample_picture", "picture"), "an --image, a --sample-picture or a --picture"),
+    (("picture_as", "out_fold_ratio"), ("picture",), "a --picture"),
+)
 SMALLEST_PICTURE = 128  # pixels of the longer side, so that a sample of 8x8 can be seen
 
 
@@ -52,7 +59,8 @@ PICTURE_OPTIONS = (
         type=click.Choice(["loader", "firmware"]),
         default="loader",
         show_default=True,
-        help="Pixels to -128..127: pixel / 255 as loaders do, or pixel - 128 as firmware does.",
+        help="Pixels to -128..127. loader: pixel / 255, as ToTensor and the vendor's `normalize` make it; "
+        "firmware: pixel - 128, as firmware and the loaders that come with ai8xsim make it.",
     ),
     click.option("--sample-picture", type=FILE, help="Draw the sample as the chip sees it (.png)."),
     click.option("--picture", type=FILE, help="Draw the output, an image or segments (.png)."),
@@ -83,24 +91,49 @@ def photo_of(picture: "Picture", shape: "Shape", flags: Mapping[str, Any]) -> Ph
     return Photo(picture, conversion, convert(picture, conversion))
 
 
-def draw(trace: "Trace", sample: Any, photo: Photo | None, flags: Mapping[str, Any]) -> None:
-    """Write the pictures that were asked for."""
+@dataclass(frozen=True)
+class Drawings:
+    """How the sample and the output are drawn: by which ratios they are folded, and as what the output is shown."""
+
+    sample_ratio: int
+    output_ratio: int = 1
+    drawn: "Drawn" = "image"
+
+
+def drawings_of(program: "Program", sample: Any, photo: Photo | None, flags: Mapping[str, Any]) -> Drawings:
+    """How to draw the pictures that were asked for, tried out before anything is computed or written.
+
+    Raises InputError or a usage error where they cannot be drawn.
+    """
+    import numpy as np
+
     from ai8xsim.images import output_picture, sample_picture
 
     ratio = photo.conversion.fold if photo else flags["fold"] or 1
     if flags["sample_picture"] is not None:
-        _save(flags["sample_picture"], sample_picture(sample, ratio))
+        sample_picture(sample, ratio)
     if flags["picture"] is None:
-        return
-    channels, rows, columns = shape = trace.layers[-1].shape
+        return Drawings(ratio)
+    channels, rows, columns = shape = program.layers[-1].output_shape.chw
     if rows * columns == 1:
         raise click.UsageError(f"--picture: the output {'x'.join(map(str, shape))} has one pixel")
     folded_alike = (rows, columns) == sample.shape[1:] and channels % ratio**2 == 0
     out_ratio = flags["out_fold_ratio"] or (ratio if folded_alike else 1)
-    drawn: Drawn = flags["picture_as"] or (
-        "image" if channels in {out_ratio**2, 3 * out_ratio**2} else "segments"
-    )
-    _save(flags["picture"], output_picture(trace.layers[-1].samples[0], drawn, out_ratio))
+    is_image = channels in {out_ratio**2, 3 * out_ratio**2}
+    drawn: Drawn = flags["picture_as"] or ("image" if is_image else "segments")
+    output_picture(np.zeros(shape, np.int8), drawn, out_ratio)
+    return Drawings(ratio, out_ratio, drawn)
+
+
+def draw(trace: "Trace", sample: Any, drawings: Drawings, flags: Mapping[str, Any]) -> None:
+    """Write the pictures that were asked for."""
+    from ai8xsim.images import output_picture, sample_picture
+
+    if flags["sample_picture"] is not None:
+        _save(flags["sample_picture"], sample_picture(sample, drawings.sample_ratio))
+    if flags["picture"] is not None:
+        output = trace.layers[-1].samples[0]
+        _save(flags["picture"], output_picture(output, drawings.drawn, drawings.output_ratio))
 
 
 def _save(path: Path, pixels: Any) -> None:
@@ -111,8 +144,12 @@ def _save(path: Path, pixels: Any) -> None:
 
 def refuse_contradictions(flags: Mapping[str, Any]) -> None:
     """Options of pictures where there is no picture."""
-    if flags["colour"] is not None and flags["image"] is None:
-        raise click.UsageError("--colour is about an --image")
+    context = click.get_current_context()
+    given = {name for name in flags if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    for names, wanted, what in MEANINGLESS:
+        idle = [name for name in names if name in given and not any(flags[other] for other in wanted)]
+        if idle:
+            raise click.UsageError(f"--{idle[0].replace('_', '-')} is about {what}")
     drawn = flags["picture"] or flags["sample_picture"]
     if drawn and (flags["batch"] is not None or flags["repeat"] > 1):
         raise click.UsageError("--picture and --sample-picture are for one sample")

@@ -21,7 +21,15 @@ from ai8xsim.cli.output import (
     refuse_outputs,
     show_diagnostics,
 )
-from ai8xsim.cli.picture import PICTURE_OPTIONS, Photo, draw, photo_of, refuse_contradictions
+from ai8xsim.cli.picture import (
+    PICTURE_OPTIONS,
+    Drawings,
+    Photo,
+    draw,
+    drawings_of,
+    photo_of,
+    refuse_contradictions,
+)
 from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
 from ai8xsim.errors import collect
 from ai8xsim.files import write_file
@@ -35,10 +43,10 @@ if TYPE_CHECKING:
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.device import Device
     from ai8xsim.engine.computed import Progress
-    from ai8xsim.images import Picture
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program, Shape
     from ai8xsim.trace import Difference, Trace
+    from ai8xsim.transforms.pictures import Picture
 
     Array = npt.NDArray[np.integer[Any]]
 
@@ -119,15 +127,15 @@ def simulate(network: Path, checkpoint: Path, **flags: Any) -> int:
     try:
         loaded = _load(network, checkpoint, origin, flags)
         trace = _run(loaded, origin, flags)
+        difference = loaded.expectation(trace) if loaded.expectation else None
+        _write(trace, loaded.samples, outputs)
+        draw(trace, loaded.samples, loaded.drawings, flags)
     except Ai8xsimError as fault:
         if not flags["as_json"]:
             raise
         print_json(_failure(flags["device"], fault.diagnostics))
         return 1
-    difference = loaded.expectation(trace) if loaded.expectation else None
     misreads = _misreads(loaded.program, trace)
-    _write(trace, loaded.samples, outputs)
-    draw(trace, loaded.samples, loaded.photo, flags)
     _show(loaded, trace, flags, Verdict(difference, misreads))
     return 0 if difference is None and not errors_among(misreads) else 1
 
@@ -159,13 +167,14 @@ def _refuse_other_than_one(origin: Origin) -> None:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a run needs: the program, its samples, and what compares a trace with the expectation, if any; and the
-    picture that the sample was made from."""
+    """What a run needs: the program, its samples, and what compares a trace with the expectation, if any; the picture
+    that the sample was made from, and how pictures are drawn."""
 
     program: "Program"
     samples: "Array"
     expectation: "Callable[[Trace], Difference | None] | None"
     photo: Photo | None
+    drawings: Drawings
 
 
 def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]) -> Loaded:
@@ -190,11 +199,11 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
         samples = photo.converted.sample if photo else _random_sample(origin, wanted)
     shape = samples.shape[1:] if origin.batch else samples.shape
     program = resolve(described, stored, flags["device"], shape, loader_options(flags))
-    return Loaded(program, samples, expectation, photo)
+    return Loaded(program, samples, expectation, photo, drawings_of(program, samples, photo, flags))
 
 
 def _read_picture(path: Path | None) -> "Picture | None":
-    from ai8xsim.images import read_picture
+    from ai8xsim.transforms.pictures import read_picture
 
     return None if path is None else read_picture(path)
 

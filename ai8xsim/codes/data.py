@@ -83,6 +83,10 @@ ROWS = table(
     Code("fold-order", "Items are folded in another order of channels.",
          "`ai8x.fold` and the vendor's examples put i * r + j outside and the colour inside; firmware written for it "
          "would feed the channels in another order than they were trained.", "Use `ai8x.fold`."),
+    Code("label-shape", "Labels are neither one number for each item nor a map of numbers.",
+         "Cross entropy takes one number for an item, or one for each pixel; a tensor of one number, a list and a "
+         "one-hot vector are something else. Object detection has (boxes, labels), four numbers a box.",
+         "`label.squeeze()`, `label.argmax()`; a map has the proportions of its item."),
     Code("label-type", "Labels are of a type that the loss does not take.", "Cross entropy takes int64.",
          "`int(label)`, `.long()` or `astype(numpy.int64)`."),
     Code("label-range", "Labels are no classes of `output`.",
@@ -115,8 +119,6 @@ ROWS = table(
          "`input` and the description must agree in channels and size.", "Fold or resize, or change the description."),
     Code("no-images", "A folder of images holds none.", "The example loaders look for them there.",
          "See the loader's docstring for how the folder of data is laid out."),
-    Code("damaged-image", "An image file cannot be read.", "A download that was cut short leaves half a file.",
-         "Bring it anew, or take it out."),
     Code("no-matte", "Portraits have no matte.", "The matte's alpha channel is the label.",
          "Bring `matting/...png` for each `clip_img/...jpg`."),
     Code("matte-mismatch", "A portrait and its matte have different sizes.",

@@ -6,7 +6,7 @@ ROWS = table(
     "`spec/TRAINING.md` 8",
     Code("not-an-image", "The file is no picture that can be read, or a damaged one.",
          "Pictures are read by Pillow; a picture of which a part is missing would be a sample that nobody took.",
-         "Give a picture such as PNG, JPEG or BMP."),
+         "Bring it anew, or give a picture such as PNG, JPEG or BMP."),
     Code("image-mode", "The picture has values of no known range.",
          "32-bit integers and floats do not say what black and white are.", "Save it with 8 or 16 bits a channel."),
     Code("image-network", "A picture does not become this network's sample, or an output no picture.",

@@ -1,7 +1,8 @@
 """Check what a loader delivers: both modes, both sets, every finding with how many samples of how many."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,24 @@ from ai8xsim.data.findings.network import Against, network_input
 from ai8xsim.data.findings.subject import NotRun, Subject, Workers
 from ai8xsim.data.findings.table import CHECKS
 from ai8xsim.data.probe import try_process
-from ai8xsim.data.reading import Progress, Reading, no_progress, read_items, seeded, spread
+from ai8xsim.data.reading import (
+    Digests,
+    Reading,
+    digests_of,
+    read_digests,
+    read_items,
+    seeded,
+    spread,
+)
 from ai8xsim.data.workers import try_workers
 from ai8xsim.diagnostics import Diagnostic, errors_among
+from ai8xsim.progress import Progress, no_progress
 
 SAMPLES = 200
 REREAD = 8
 SETS = ("train", "test")
+LARGEST_PASS = 1 << 28  # values of sets that are read whole, which takes a minute at most
+LEAST_OF_AN_ITEM = 2048  # values that an item counts as: small ones take as long
 
 
 @dataclass(frozen=True)
@@ -52,8 +64,10 @@ def check_data(
     """Everything that is wrong or suspicious about what a data set's loader delivers.
 
     The loader is called in both modes and read with the same seeds; then again for the test set, with another seed,
-    and with `truncate_testset`. An error: the chip will compute something else than was trained, or training fails.
-    A warning: suspicious. against: a network that must take the samples.
+    and with `truncate_testset`. All checks look at the samples of the plan but one: whether an item is in both sets is
+    asked of all items, unless the sets have more than 2**28 values together (an item counts as 2048 at least).
+    An error: the chip will compute something else than was trained, or training fails. A warning: suspicious.
+    against: a network that must take the samples.
     Raises InputError where the loader fails.
     """
     subject = read_data(dataset, data_dir, plan, progress)
@@ -61,7 +75,7 @@ def check_data(
     not_run: list[NotRun] = []
     results = [entry for check in CHECKS for entry in check.find(subject)]
     if against is not None:
-        results += network_input(dataset, against)
+        results += network_input(subject, against)
     for entry in results:
         if isinstance(entry, NotRun):
             not_run.append(entry)
@@ -78,6 +92,7 @@ def read_data(
     with seeded(plan.seed):
         chip_sets = dataset.load(data_dir, act_mode_8bit=True)
     chip = reader.read(chip_sets, act_mode_8bit=True)
+    digests = reader.digests(chip_sets, chip)
     unseeded = reader.unseeded(chip_sets, chip)
     restless = reader.restless(chip_sets[1], chip[1])
     workers = Workers(why_not="the test set changes from reading to reading")
@@ -90,7 +105,9 @@ def read_data(
     del training_sets
     reloaded, truncated = reader.reload(chip[1])
     elsewhere = workers if workers.why_not else try_process(dataset, data_dir, chip[1], plan.seed)
-    return Subject(dataset, chip, training, unseeded, restless, reloaded, truncated, workers, elsewhere)
+    return Subject(
+        dataset, chip, training, unseeded, restless, reloaded, truncated, workers, elsewhere, digests
+    )
 
 
 class _Reader:
@@ -106,15 +123,29 @@ class _Reader:
 
     def read(self, sets: tuple[Any, Any], act_mode_8bit: bool) -> tuple[Reading, ...]:
         """The items of both sets."""
-        with self.dataset.guarded("the length of a set"):
-            lengths = [len(part) for part in sets]
+        lengths = [self._length(part) for part in sets]
         count = sum(len(spread(length, self.plan.samples)) for length in lengths)
         if not self.total:
-            self.total = 2 * count + min(self.plan.samples, lengths[1])
+            self.total = 2 * count + min(self.plan.samples, lengths[1]) + sum(self._passed(lengths))
         readings = (Reading(name, act_mode_8bit, n, ()) for name, n in zip(SETS, lengths, strict=True))
         return tuple(
             self._fill(part, reading, self.plan.samples, self.plan.seed, self._step)
             for part, reading in zip(sets, readings, strict=True)
+        )
+
+    def _passed(self, lengths: Sequence[int]) -> tuple[int, ...]:
+        """How many items of each set are read once more, only to be compared: all, or none."""
+        values = sum(lengths) * max(LEAST_OF_AN_ITEM, prod(self.dataset.input))
+        return tuple(n if n > self.plan.samples and values <= LARGEST_PASS else 0 for n in lengths)
+
+    def digests(self, sets: tuple[Any, Any], chip: tuple[Reading, ...]) -> tuple[Digests, ...]:
+        """What the items of both sets are equal by."""
+        passed = self._passed([reading.length for reading in chip])
+        return tuple(
+            read_digests(self.dataset, part, reading, self.plan.seed, self._step)
+            if count and reading.items  # of what failed so far the rest would take long to fail
+            else digests_of(reading)
+            for part, reading, count in zip(sets, chip, passed, strict=True)
         )
 
     def _fill(
@@ -146,8 +177,12 @@ class _Reader:
         seed = self.plan.seed + 104729
         with seeded(seed):
             _, again = self.dataset.load(self.data_dir, act_mode_8bit=True, train=False)
-        empty = Reading("test", True, len(again), ())
+        empty = Reading("test", True, self._length(again), ())
         reading = self._fill(again, empty, self.plan.samples, self.plan.seed, self._step)
         with seeded(self.plan.seed):
             _, cut = self.dataset.load(self.data_dir, act_mode_8bit=True, train=False, truncate_testset=True)
-        return reading, len(cut)
+        return reading, self._length(cut)
+
+    def _length(self, part: Any) -> int:
+        with self.dataset.guarded("the length of a set"):
+            return len(part)

@@ -201,6 +201,11 @@ def _output(entry: _Entry, key: str, value: Any) -> tuple[Any, ...] | None:
         entry.fault(key, f"`output` is {value!r}, not a tuple of labels", "list the labels of the classes")
         return None
     labels = tuple(value)
+    odd = [label for label in labels if not _is_name(label)]
+    if odd:
+        message = f"`output` has the label {odd[0]!r:.60}, a {type(odd[0]).__name__}"
+        entry.fault(key, message, "labels are names or numbers")
+        return None
     doubled = [label for place, label in enumerate(labels) if label in labels[:place]]
     if doubled:
         entry.fault(key, f"`output` has the label {doubled[0]!r} twice", "each class is listed once")
@@ -262,6 +267,15 @@ def _ratio(entry: _Entry, key: str, value: Any) -> int | None:
         key, f"`{key}` is {value!r}, not a whole number from 1", "it says by how much the items are folded"
     )
     return None
+
+
+def _is_name(label: Any) -> bool:
+    """Whether labels like this can be told apart: it has a hash, and is no array of several values."""
+    try:
+        hash(label)
+    except TypeError:
+        return False
+    return getattr(label, "ndim", 0) == 0
 
 
 def _is_integer(value: Any) -> bool:

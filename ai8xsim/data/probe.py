@@ -34,7 +34,7 @@ def try_process(dataset: Dataset, data_dir: str | Path, reading: Reading, seed: 
                                timeout=SECONDS, check=True)  # fmt: skip
         told: list[str] = json.loads(shown.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError, OSError) as fault:
-        return Workers(why_not=f"a process of its own could not load the data set ({type(fault).__name__})")
+        return Workers(why_not=f"a process of its own could not load the data set ({_reason(fault)})")
     before = {item.index: item.digest for item in reading.items}
     different = tuple(n for n, digest in zip(indices, told, strict=False) if digest != before[n])
     return Workers(different=different, read=len(told))
@@ -42,9 +42,18 @@ def try_process(dataset: Dataset, data_dir: str | Path, reading: Reading, seed: 
 
 def answer(name: str, path: str, data_dir: str, seed: str, indices: str) -> None:
     """Write the digests of some test items to stdout, as the last line."""
-    dataset = find_dataset(name, path)
+    from ai8xsim.nn.loading import model_stand_ins
+
+    dataset = find_dataset(name, path, model_stand_ins())  # the file may describe models too
     with seeded(int(seed)):
         _, test = dataset.load(data_dir, act_mode_8bit=True)  # both, so that seeds go as far
     wanted = [index for index in json.loads(indices) if index < len(test)]
     reading = read_items(dataset, test, wanted, Reading("test", True, len(test), ()), int(seed))
     sys.stdout.write(json.dumps([item.digest for item in reading.items]) + "\n")
+
+
+def _reason(fault: Exception) -> str:
+    """The last line that the process wrote to stderr: of a traceback, what was raised."""
+    said = fault.stderr if isinstance(fault, subprocess.CalledProcessError) else ""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else type(fault).__name__

@@ -6,9 +6,9 @@ nothing is lost by it. So a thousand images fit into memory, and both modes can 
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,8 @@ from ai8xsim.errors import InputError
 from ai8xsim.samples import as_array as array_of
 
 Array = npt.NDArray[Any]
-Progress = Callable[[int, int], None]
 TRAINING_STEPS = 128
-
-
-def no_progress(done: int, total: int) -> None:
-    """Report to nobody."""
+AT_ONCE = 256  # items that are digested within one guard
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,15 @@ class Item:
         """Whether every value is an integer in int8."""
         return self.values is not None and self.values.dtype == np.int8
 
+    @property
+    def is_varied(self) -> bool:
+        """Whether there are several values: constant items, such as silence, are often equal and mean nothing."""
+        return (
+            self.values is not None
+            and self.values.size > 0
+            and bool((self.values != self.values.flat[0]).any())
+        )
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -71,6 +76,21 @@ class Reading:
     def title(self) -> str:
         """How messages call it."""
         return f"the {self.name} set in {'8-bit' if self.act_mode_8bit else 'training'} mode"
+
+
+@dataclass(frozen=True)
+class Digests:
+    """What the items of a set are equal by, and nothing else of them.
+
+    first: the number of the first item of each digest. compared: how many items of `length` have been read.
+    failures: of those that the reading of samples had not met.
+    """
+
+    name: str
+    length: int
+    compared: int
+    first: Mapping[str, int]
+    failures: tuple[tuple[int, Diagnostic], ...] = ()
 
 
 def spread(length: int, count: int) -> tuple[int, ...]:
@@ -101,6 +121,19 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before[2])
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch computes with one thread inside, as in a worker of a DataLoader: an item is too small to be shared."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def read_items(
     dataset: Dataset,
     items: Any,
@@ -124,16 +157,66 @@ def read_items(
     return Reading(reading.name, reading.act_mode_8bit, reading.length, tuple(read), tuple(failures))
 
 
+def digests_of(reading: Reading) -> Digests:
+    """The digests of the items that were read."""
+    first: dict[str, int] = {}
+    for item in reading.items:
+        if item.is_varied:
+            first.setdefault(item.digest, item.index)
+    compared = len(reading.items) + len(reading.failures)
+    return Digests(reading.name, reading.length, compared, first)
+
+
+def read_digests(
+    dataset: Dataset, items: Any, reading: Reading, seed: int = 0, step: Callable[[], None] = lambda: None
+) -> Digests:
+    """The digests of all items of a set, none of which is kept."""
+    first: dict[str, int] = {}
+    failures: list[tuple[int, Diagnostic]] = []
+    known = {index for index, _ in reading.failures}
+    for begin in range(0, reading.length, AT_ONCE):
+        indices = range(begin, min(begin + AT_ONCE, reading.length))
+        part = _digested(dataset, items, indices, replace(reading, items=(), failures=()), seed)
+        for index, digest in part[0]:
+            first.setdefault(digest, index)
+        failures += [(index, found) for index, found in part[1] if index not in known]
+        for _ in indices:
+            step()
+    return Digests(reading.name, reading.length, reading.length, first, tuple(failures))
+
+
+def _digested(
+    dataset: Dataset, items: Any, indices: range, reading: Reading, seed: int
+) -> tuple[list[tuple[int, str]], Sequence[tuple[int, Diagnostic]]]:
+    """Numbers and digests of some items, and the failures.
+
+    A guard takes longer than reading a small item, so there is one for all; only if one fails, each gets its own.
+    """
+    try:
+        with dataset.guarded(reading.title), seeded(seed + indices.start), one_thread():
+            seen = (observe(index, items[index], reading.act_mode_8bit) for index in indices)
+            return [(item.index, item.digest) for item in seen if item.is_varied], ()
+    except InputError:
+        again = read_items(dataset, items, indices, reading, seed)
+        return [(item.index, item.digest) for item in again.items if item.is_varied], again.failures
+
+
 def observe(index: int, raw: Any, act_mode_8bit: bool) -> Item:
     """What one item of a set is."""
     if not isinstance(raw, tuple | list) or len(raw) != 2:
-        what = f"{len(raw)} parts" if isinstance(raw, tuple | list | dict) else f"a {type(raw).__name__}"
-        return Item(index, "", "cpu", None, None, "", f"{what}")
+        return Item(index, "", "cpu", None, None, "", _structure(raw))
     image, label = raw
     array = as_array(image)
     values = None if array is None else in_steps(array, 1 if act_mode_8bit else TRAINING_STEPS)
     digest = "" if values is None else _digest(values)
     return Item(index, kind_of(image), _device(image), values, _label(label), kind_of(label), digest=digest)
+
+
+def _structure(raw: Any) -> str:
+    """What an item is that is no pair."""
+    if isinstance(raw, tuple | list):
+        return f"{len(raw)} parts"
+    return f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, Mapping) else "")
 
 
 def as_array(value: Any) -> Array | None:

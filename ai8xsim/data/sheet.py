@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.data.dataset import Dataset
+from ai8xsim.data.findings.labels import labels_of_objects
 from ai8xsim.data.findings.subject import Subject
 from ai8xsim.data.findings.values import channel_use
 from ai8xsim.data.reading import Array, Item, spread
@@ -38,7 +39,7 @@ def write_sheet(subject: Subject, stream: BinaryIO) -> None:
     for n, (name, item) in enumerate(shown):
         left, top = n % COLUMNS * SIDE, n // COLUMNS * (SIDE + CAPTION)
         sheet.paste(_thumbnail(picture_of(subject.dataset, item)), (left + 1, top + 1))
-        if isinstance(item.label, np.ndarray) and item.label.ndim == 2:
+        if isinstance(item.label, np.ndarray) and item.label.ndim == 2 and item.label.size:
             sheet.paste(
                 _label_map(item.label, len(subject.dataset.output)), (left + SIDE // 2, top + SIDE // 2)
             )
@@ -49,6 +50,8 @@ def write_sheet(subject: Subject, stream: BinaryIO) -> None:
 def picture_of(dataset: Dataset, item: Item) -> npt.NDArray[np.uint8]:
     """An item as a picture (H, W, 3) of bytes, -128 black and 127 white."""
     values = np.zeros((1, 1, 1)) if item.values is None else np.nan_to_num(item.values.astype(np.float64))
+    if not values.size:
+        values = np.zeros((1, 1, 1))
     while values.ndim < 3:
         values = values[None]
     if values.ndim > 3:
@@ -60,7 +63,12 @@ def picture_of(dataset: Dataset, item: Item) -> npt.NDArray[np.uint8]:
 
 
 def write_histogram(subject: Subject, stream: BinaryIO) -> None:
-    """Write a PNG with how often each value comes in 8-bit mode: a line a channel, or the spread of many.
+    """Write `histogram` as a PNG."""
+    histogram(subject).savefig(stream, format="png", dpi=110)
+
+
+def histogram(subject: Subject) -> Any:
+    """A figure of how often each value comes in 8-bit mode: a line a channel, or the spread of many.
 
     Raises ImportError where matplotlib is not installed.
     """
@@ -86,7 +94,7 @@ def write_histogram(subject: Subject, stream: BinaryIO) -> None:
     )
     axes.set_yscale("symlog", linthresh=1e-4)
     axes.legend()
-    figure.savefig(stream, format="png", dpi=110)
+    return figure
 
 
 def _shown(subject: Subject) -> list[tuple[str, Item]]:
@@ -116,7 +124,8 @@ def _label_map(label: Array, classes: int) -> Any:
 def _label(dataset: Dataset, item: Item) -> str:
     label = item.label
     if not isinstance(label, np.ndarray):
-        return f"{len(label[1])} objects" if isinstance(label, tuple) and len(label) == 2 else str(label)
+        objects = labels_of_objects(label)
+        return str(label) if objects is None else f"{len(objects)} objects"
     if label.ndim:
         return "x".join(map(str, label.shape))
     is_class = (

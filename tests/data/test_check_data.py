@@ -1,5 +1,6 @@
 """Every fault of a loader, planted in one that is right, is found, and nothing else is."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 import torch
 
 from ai8xsim import MAX78000, InputError, read_checkpoint, read_network, render
-from ai8xsim.data import CheckPlan, DataFindings, check_data, find_dataset
+from ai8xsim.data import CheckPlan, DataFindings, Dataset, check, check_data, find_dataset
 from ai8xsim.data.findings.network import Against
 from ai8xsim.data.findings.table import CHECKS
+from ai8xsim.nn.loading import model_stand_ins
 
 from ..conftest import ROOT
 
@@ -73,14 +75,21 @@ COLLATE = """def collate(batch):
 def load("""
 
 
-def checked(folder: Path, *changes: tuple[str, str], workers: int = 0, samples: int = 200) -> DataFindings:
+def checked(
+    folder: Path,
+    *changes: tuple[str, str],
+    workers: int = 0,
+    samples: int = 200,
+    stand_ins: Any = None,
+    against: Any = None,
+) -> DataFindings:
     text = LOADER
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
     (folder / "crops.py").write_text(text)
-    dataset = find_dataset(f"{folder / 'crops.py'}:Crops")
-    return check_data(dataset, folder, CheckPlan(samples, workers))
+    dataset = find_dataset(f"{folder / 'crops.py'}:Crops", stand_ins=stand_ins)
+    return check_data(dataset, folder, CheckPlan(samples, workers), against)
 
 
 def after_normalize(code: str) -> tuple[str, str]:
@@ -88,6 +97,12 @@ def after_normalize(code: str) -> tuple[str, str]:
 
 
 FOLDED = (INPUT, "'input': (48, 8, 8), 'fold_ratio': 4")
+DARK = "torch.where(image.mean(0) < .3, 0, image)"  # a background that was cut away
+COARSE = (  # few levels, all of them even: words of a camera, sensors of four bits
+    f"((({DARK} * 255).int() & torch.tensor([0xF8, 0xFC, 0xF8])[:, None, None]) / 256)",
+    f"(({DARK} * 16).floor().clamp(max=15) / 16)",
+    f"(({DARK}).mean(0, keepdim=True).expand(3, 32, 32) * 16).floor().clamp(max=15) / 16",
+)
 ALL = "of 160 samples"  # both sets in both modes
 ONE = "of 80 samples"  # both sets in one mode
 
@@ -102,6 +117,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
     ),
     "not on the CPU": ([after_normalize("image = image.to('meta')")], "item-device", (f"160 {ALL}", "`meta`")),
     "no pair": ([("return image, label", "return image")], "item-structure", (f"160 {ALL}", "is a Tensor")),
+    "dictionary": ([("return image, label", "return {'image': image, 'label': label}")], "item-structure",
+                   (f"160 {ALL}", "is a dict of 2")),
     "triple": ([("return image, label", "return image, label, n")], "item-structure", ("is 3 parts",)),
     "batch axis": ([after_normalize("image = image[None]")], "item-shape", (f"160 {ALL}", "return `data[0]`")),
     "channels last": ([after_normalize("image = image.permute(1, 2, 0)")], "item-shape", ("ToTensor", "(32, 32, 3)")),
@@ -109,6 +126,8 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
         [after_normalize("image = image[:, :, :24]"), (INPUT, "'input': (3, 24, 32)")],
         "item-shape", ("exchanged",),
     ),
+    "no rows": ([after_normalize("image = image[:, :0]")], "item-shape", (f"160 {ALL}", "(3, 0, 32)")),
+    "no columns": ([after_normalize("image = image[:, :, :0]")], "item-shape", (f"160 {ALL}", "(3, 32, 0)")),
     "fold forgotten": ([FOLDED], "item-shape", ("ai8x.fold(fold_ratio=4)",)),
     "fold not stated": ([after_normalize("image = ai8x.fold(4)(image)")], "item-shape", ("it is folded by 4",)),
     "one of other size": (
@@ -198,6 +217,22 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
         "fold-ratio", ("tiles",),
     ),
     "impossible ratio": ([(INPUT, INPUT + ", 'fold_ratio': 2")], "fold-ratio", ("no multiple of 4",)),
+    "label in a tensor": ([("label = n % 2", "label = torch.tensor([n % 2])")], "label-shape",
+                          (f"160 {ALL}", "shape (1,)", "`label.squeeze()`")),
+    "label in a list": ([("label = n % 2", "label = [n % 2]")], "label-shape", (f"160 {ALL}", "list of 1", "itself")),
+    "label with something": ([("label = n % 2", "label = n % 2, 0")], "label-shape", (f"160 {ALL}", "tuple of 2")),
+    "one-hot": ([("label = n % 2", "label = torch.eye(2).long()[n % 2]")], "label-shape",
+                (f"160 {ALL}", "shape (2,)", "`label.argmax()`")),
+    "one-hot row": ([("label = n % 2", "label = torch.eye(2)[None, n % 2]")], "label-shape",
+                    ("shape (1, 2)", "`label.argmax()`")),
+    "one-hot floats": ([("label = n % 2", "label = torch.eye(2)[n % 2]")], "label-shape", ("`label.argmax()`",)),
+    "one-hot map": ([("label = n % 2", "label = torch.ones(2, 32, 32).long()")], "label-shape", ("`label.argmax(0)`",)),
+    "an empty map": ([("label = n % 2", "label = np.zeros((0, 5), int)")], "label-shape", ("shape (0, 5)",)),
+    "some labels are maps": ([("label = n % 2", "label = np.full((32, 32) if n % 7 else (), n % 2)")], "label-shape",
+                             ("2 shapes: one number, 32x32",)),
+    "map of another form": ([("label = n % 2", "label = np.full((3, 5), n % 2)")], "label-shape",
+                            ("warning", "3x5", "3x32x32")),
+    "huge labels": ([("label = n % 2", "label = n % 2 + 10**30")], "label-range", (f"160 {ALL}", "has 1e+30")),
     "label of bytes": ([("label = n % 2", "label = np.uint8(n % 2)")], "label-type", (f"160 {ALL}", "numpy.uint8")),
     "label of float": ([("label = n % 2", "label = torch.tensor(n % 2.)")], "label-type", ("torch.float32", ".long()")),
     "label as text": ([("label = n % 2", "label = 'ab'[n % 2]")], "label-type", ("type str", "int(label)")),
@@ -277,8 +312,12 @@ def test_a_planted_fault_is_found_and_nothing_else(name: str, tmp_path: Path) ->
         [(INPUT, "'input': (4, 16, 16), 'fold_ratio': 2"),
          after_normalize("image = ai8x.fold(2)(ai8x.bayer_filter()(image))")],
         [("image = self.normalize(image)", "image = self.normalize((image > .4).float())")],
+        *([("image = self.normalize(image)", f"image = self.normalize({levels})")] for levels in COARSE),
         [("label = n % 2", "label = torch.tensor(n % 2)")],
-        [("label = n % 2", "label = n % 2, 0")],
+        [("label = n % 2", "label = [[0., 0., 1., 1.]] * 2, [(0, 1)] * 2, [1, 2]")],
+        [("label = n % 2", "label = [[0, 0, 1, 1]] * (n % 3), [1] * (n % 3)")],
+        [("label = n % 2", "label = torch.zeros(1, 16, 16).long() + n % 2")],
+        [("label = n % 2", "label = torch.zeros(128, 128).long() + n % 2")],
         [("label = n % 2", "label = {'boxes': torch.rand(2, 4)}")],
         [("label = n % 2", "label = np.full((32, 32), n % 2)")],
         [("label = n % 2", "label = torch.rand(n % 3, 4), torch.full((n % 3,), 1 + n % 2)")],
@@ -322,7 +361,7 @@ def test_a_train_set_that_seeds_do_not_govern_is_not_compared(tmp_path: Path) ->
 def test_faults_that_only_other_processes_meet(change: Any, code: str, words: str, tmp_path: Path) -> None:
     extra = [("self.reads += 1", "")] if "self.file" in change[1] else []
     found = checked(tmp_path, change, *extra, workers=1)
-    codes = {d.code for d in found.diagnostics} - {"label-type"}
+    codes = {d.code for d in found.diagnostics} - {"label-shape"}
     assert codes == {code}
     assert words in "\n".join(render(d) for d in found.diagnostics)
 
@@ -336,6 +375,21 @@ def test_a_split_by_pythons_hash_is_found_in_another_process(order: str, tmp_pat
     assert found.code == "unsteady-split"
     assert "of 16 samples of the test set are others in another process" in found.message
     assert "hashlib" in found.help
+
+
+def test_the_other_process_opens_files_of_models_too(tmp_path: Path) -> None:
+    model = ("class Crops(", "class Net(ai8x.FusedConv2dReLU):\n    pass\n\n\nclass Crops(")
+    found = checked(tmp_path, model, workers=1, stand_ins=model_stand_ins())
+    assert found.diagnostics == ()
+    assert {entry.rule for entry in found.not_run} == {"fold-order"}
+
+
+def test_why_the_other_process_failed_is_said(tmp_path: Path) -> None:
+    here = f"import os\n\nif os.getpid() != {os.getpid()}:\n    raise OSError('one process, please')\n\n"
+    found = checked(tmp_path, ("class Crops(", here + "class Crops("), workers=1)
+    (why,) = (entry.why for entry in found.not_run if entry.rule == "unsteady-split in another process")
+    assert "could not load the data set (ai8xsim.errors.InputError: " in why
+    assert "the file cannot be imported" in why
 
 
 def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) -> None:
@@ -352,9 +406,13 @@ def test_sizes_that_vary_need_a_collate_and_are_fine_with_one(tmp_path: Path) ->
     )
 
 
-def test_a_length_that_raises_is_a_fault_of_the_loader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["True", "self.args.truncate_testset", "len(self.loaded) == 3"])
+def test_a_length_that_raises_is_a_fault_of_the_loader(where: str, tmp_path: Path) -> None:
+    length = f"return len(self.files if {where} else self.indices)"
+    loaded = ("    def __init__(", "    loaded = []\n\n    def __init__(")
+    counted = (RETURN, "    Crops.loaded.append(None)\n" + RETURN)
     with pytest.raises(InputError, match="length of a set of `Crops` failed") as caught:
-        checked(tmp_path, ("return len(self.indices)", "return len(self.files)"))
+        checked(tmp_path, ("return len(self.indices)", length), loaded, counted)
     assert "has no attribute 'files'" in render(caught.value.diagnostics[0])
 
 
@@ -363,6 +421,63 @@ def test_few_samples_of_many_are_said_to_be_few(tmp_path: Path) -> None:
     assert found.diagnostics == ()
     assert "10 of 60 items are too few for 2 classes" in {entry.why for entry in found.not_run}
     assert [len(r.items) for r in found.subject.readings] == [10, 10, 10, 10]
+
+
+def test_a_set_of_which_nothing_can_be_read_is_not_read_whole(tmp_path: Path) -> None:
+    broken = after_normalize("if len(self.indices) == 60: raise OSError('damaged')")
+    found = checked(tmp_path, broken, samples=3)
+    assert ["6 of 29 samples" in d.message for d in found.diagnostics] == [True]
+    assert "overlapping-sets" in {entry.rule for entry in found.not_run}
+
+
+LEAKED = ("n = self.indices[index]", "n = 33 if self.indices[index] == 65 else self.indices[index]")
+
+
+def test_an_item_in_both_sets_is_found_among_all_of_them(tmp_path: Path) -> None:
+    (found,) = checked(tmp_path, LEAKED, samples=3).diagnostics
+    assert found.code == "overlapping-sets"
+    assert "1 of 20 samples" in found.message
+    assert "item 5 of the test set is item 33 of the train set" in found.message
+    assert found.notes == ("60 of 60 items of the train set were compared",)
+
+
+def test_of_large_sets_it_is_said_what_was_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = 80 * 3 * 32 * 32
+    for largest, compared in ((whole, True), (whole - 1, False)):
+        monkeypatch.setattr(check, "LARGEST_PASS", largest)
+        found = checked(tmp_path, LEAKED, samples=3)
+        assert bool(found.diagnostics) == compared
+        sets = "3 of 60 items of the train set were compared with 3 of 20 items of the test set"
+        why = f"the sets are large or unreadable: only {sets}"
+        assert (("overlapping-sets", why) in {(n.rule, n.why) for n in found.not_run}) != compared
+
+
+def test_small_items_count_as_larger_ones() -> None:
+    """What takes the time is to read them."""
+    small, large = (
+        Dataset("S", shape, (0, 1), lambda data, **_: (None, None)) for shape in ((1, 8), (1, 64, 64))
+    )
+    for dataset, most in ((small, 1 << 17), (large, 1 << 16)):
+        reader = check._Reader(dataset, "", CheckPlan(), lambda done, total: None)
+        assert reader._passed((most - 300, 300)) == (most - 300, 300)
+        assert reader._passed((most - 300, 200)) == (most - 300, 0)
+        assert reader._passed((most - 300, 301)) == (0, 0)
+
+
+def test_an_item_that_cannot_be_read_is_found_among_all_of_them(tmp_path: Path) -> None:
+    broken = after_normalize("if n in (0, 33): raise OSError('damaged')")
+    (found,) = checked(tmp_path, broken, samples=3).diagnostics
+    assert found.code == "item-unreadable"
+    assert "3 of 86 samples cannot be read, first item 0 of the train set in 8-bit mode" in found.message
+    text = (tmp_path / "crops.py").read_text().replace("(0, 33)", "(33,)")
+    (tmp_path / "crops.py").write_text(text)
+    found = check_data(find_dataset(f"{tmp_path / 'crops.py'}:Crops"), tmp_path, CheckPlan(3, 0)).diagnostics[
+        0
+    ]
+    assert "1 of 86 samples cannot be read, first item 33 of the train set in 8-bit mode" in found.message
+    assert found.notes[0] == "OSError: damaged"
 
 
 def test_generators_of_the_caller_go_on_undisturbed(tmp_path: Path) -> None:
@@ -375,12 +490,20 @@ def test_generators_of_the_caller_go_on_undisturbed(tmp_path: Path) -> None:
     assert (torch.rand(1), np.random.random()) == expected  # noqa: NPY002
 
 
+def test_threads_of_the_caller_stay(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    checked(tmp_path, after_normalize("assert torch.get_num_threads() in (1, 2)"), samples=3)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     (tmp_path / "crops.py").write_text(LOADER)
     dataset = find_dataset(f"{tmp_path / 'crops.py'}:Crops")
     steps: list[tuple[int, int]] = []
     check_data(dataset, tmp_path, CheckPlan(12, 0), progress=lambda done, total: steps.append((done, total)))
-    assert steps == [(n, 60) for n in range(1, 61)]
+    read, compared = 5 * 12, 60 + 20
+    assert steps == [(n, read + compared) for n in range(1, read + compared + 1)]
 
 
 def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
@@ -390,7 +513,9 @@ def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
         Against(read_network(ROOT / "networks" / f"{n}.yaml"), MAX78000) for n in ("cifar10", "mnist")
     )
     plan = CheckPlan(4, 0)
-    assert check_data(dataset, tmp_path, plan, cifar).diagnostics == ()
+    (found,) = check_data(dataset, tmp_path, plan, cifar).diagnostics
+    assert (found.code, found.severity.value) == ("class-count", "warning")
+    assert "names 2 classes, the network tells 10 apart" in found.message
     (found,) = check_data(dataset, tmp_path, plan, mnist).diagnostics
     assert found.code == "network-input"
     assert "does not take samples of (3, 32, 32) on MAX78000" in found.message
@@ -398,6 +523,33 @@ def test_a_network_of_another_size_is_named(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(folder / "checkpoint.pth.tar")
     digits = Against(read_network(folder / "network.yaml"), MAX78000, checkpoint)
     assert [d.code for d in check_data(dataset, tmp_path, plan, digits).diagnostics] == ["network-input"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outputs", "classes"),
+    [
+        ([], "2", ""),
+        ([], "8", "8"),
+        ([("label = n % 2", "label = np.full((32, 32), n % 2)")], "2", ""),
+        ([("label = n % 2", "label = np.full((128, 128), n % 2)")], "32", ""),
+        ([("label = n % 2", "label = np.full((128, 128), n % 2)")], "48", "3"),
+        ([("'flower')", "'flower'), 'regression': True")], "8", ""),
+        ([("label = n % 2", "label = torch.rand(2, 4), torch.full((2,), 1 + n % 2)")], "8", ""),
+    ],
+)
+def test_the_classes_of_a_network_are_counted(
+    changes: list[tuple[str, str]], outputs: str, classes: str, tmp_path: Path
+) -> None:
+    """Labels as large as the output are maps of its channels; larger ones say that it is folded."""
+    (tmp_path / "net.yaml").write_text(
+        "arch: net\ndataset: crops\nlayers:\n"
+        "- processors: 0x0000000000000007\n  data_format: HWC\n  out_offset: 0x2000\n  operation: conv2d\n"
+        f"  kernel_size: 3x3\n  pad: 1\n  in_channels: 3\n  out_channels: {outputs}\n"
+    )
+    against = Against(read_network(tmp_path / "net.yaml"), MAX78000)
+    found = checked(tmp_path, *changes, samples=8, against=against).diagnostics
+    assert [d.code for d in found] == ["class-count"] * bool(classes)
+    assert all(f"names 2 classes, the network tells {classes} apart" in d.message for d in found)
 
 
 def test_every_check_is_planted() -> None:

@@ -148,6 +148,8 @@ def test_arguments_are_complete(folder: Path) -> None:
         (f"datasets = [{entry(output='2')}]", "dataset-value", "`output` is 2, not a tuple of labels"),
         (f"datasets = [{entry(output='()')}]", "dataset-value", "not a tuple of labels"),
         (f"datasets = [{entry(output='(1, 1)')}]", "dataset-value", "label 1 twice"),
+        (f"datasets = [{entry(output='(torch.ones(2), torch.ones(2))')}]", "dataset-value", "a Tensor"),
+        (f"datasets = [{entry(output='(1, [2, 3])')}]", "dataset-value", "the label [2, 3], a list"),
         (f"datasets = [{entry(output=repr('id'))}]", "text-as-output", "('id',)"),
         (f"datasets = [{entry(weight='(1, 2, 3)')}]", "dataset-value", "3 numbers for 2 labels"),
         (f"datasets = [{entry(weight='(1, -1)')}]", "dataset-value", "not negative"),
@@ -178,6 +180,29 @@ def test_all_violations_are_said_at_once_at_their_places(folder: Path) -> None:
     )
     assert "`weight` has 1 numbers for 2 labels" in second
     assert f"mine.py:{line + 2}:9" in second
+
+
+def test_places_count_characters_and_other_line_ends_are_none(folder: Path) -> None:
+    listed = entry(name="'Größe', 'input': (1,)", input="")
+    (shown,) = said(f"TEXT = '\x0c\u2028'\ndatasets = [{listed}]")
+    *_, line, underline, _ = shown.split("\n")
+    assert line.index("'input'") == underline.index("^")
+    assert underline.count("^") == len("'input'")
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        f"MORE = [{entry()}, {entry(name=repr('Two'), input='(1,)')}]\ndatasets = [*MORE, {entry(name=repr('3'))}]",
+        f"datasets = [{entry(name=repr('Two'), input='(1,)')}]\ndatasets += [{entry()}]",
+    ],
+)
+def test_a_list_that_is_put_together_is_pointed_at_as_a_whole(folder: Path, listed: str) -> None:
+    (shown,) = said(listed)
+    assert "data set `Two`: `input` has 1 sizes" in shown
+    *_, line, underline, _ = shown.split("\n")
+    assert line.partition(" | ")[2].startswith("datasets")
+    assert underline.endswith("| ^^^^^^^^")
 
 
 def test_a_wrong_name_is_corrected(folder: Path) -> None:

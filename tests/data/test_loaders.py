@@ -26,7 +26,7 @@ from ai8xsim.data.loaders.store import Pair, Source, in_test_set, open_store
 from ai8xsim.data.loaders.voc import VocImages, voc_loader
 
 from ..conftest import ROOT
-from .photographs import write_classes, write_portraits, write_voc
+from .photographs import crop, write_classes, write_portraits, write_voc
 
 FORMS = ("files", "memory")
 CHIP, TRAINING = (
@@ -338,9 +338,9 @@ def spoil(path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("side", "how", "code"),
     [
-        (0, "cut", "damaged-image"),
-        (0, "text", "damaged-image"),
-        (1, "cut", "damaged-image"),
+        (0, "cut", "not-an-image"),
+        (0, "text", "not-an-image"),
+        (1, "cut", "not-an-image"),
         (1, "gone", "no-matte"),
     ],
 )
@@ -391,6 +391,21 @@ def test_sets_that_are_folders_are_taken_as_they_are(tmp_path: Path) -> None:
     assert len(seen) == 2
     with pytest.raises(InputError, match="does not exist"):
         class_folder_loader(ClassFolders(("a", "d"), 16))((tmp_path, CHIP))
+
+
+def test_there_may_be_more_classes_than_a_byte_counts(tmp_path: Path) -> None:
+    names = tuple(f"c{n:03}" for n in range(300))
+    for name in names:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        crop(0, 9, 8).save(tmp_path / "train" / name / "p.png")
+    for form in FORMS:
+        train, _ = class_folder_loader(ClassFolders(names, 8, storage=form))(
+            (tmp_path, CHIP), load_test=False
+        )
+        assert [label for _, label in train] == list(range(300))
+    write_voc(tmp_path, {"train": [(name,) for name in names[250:]], "val": []})
+    train, _ = voc_loader(VocImages(names, size=8))((tmp_path, CHIP), load_test=False)
+    assert [label for _, label in train] == list(range(250, 300))
 
 
 def test_voc_keeps_single_objects_of_the_classes(tmp_path: Path) -> None:

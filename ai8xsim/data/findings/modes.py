@@ -11,7 +11,7 @@ from ai8xsim.diagnostics import Diagnostic, error
 
 def mode_factor(subject: Subject) -> Found:
     """8-bit mode is training mode times 128, item by item."""
-    if ignores_mode(subject) or is_doubled(subject, subject.training):
+    if ignores_mode(subject) or is_doubled(subject):
         return
     if forgotten(subject, subject.chip) or forgotten(subject, subject.training):
         return

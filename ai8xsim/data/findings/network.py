@@ -1,16 +1,17 @@
 """The items against the network that they are for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.data.dataset import Dataset
-from ai8xsim.data.findings.subject import Found, NotRun
+from ai8xsim.data.findings.labels import are_objects, label_maps
+from ai8xsim.data.findings.subject import Found, NotRun, Subject
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import error, errors_among
+from ai8xsim.diagnostics import Diagnostic, error, errors_among, warning
 from ai8xsim.errors import ResolveError
 from ai8xsim.machine.processors import input_processor_faults
 from ai8xsim.network import NetworkDescription
-from ai8xsim.program import Options, resolve
+from ai8xsim.program import Options, Program, resolve
 from ai8xsim.program.invent import random_checkpoint
 
 NOT_ABOUT_DATA = frozenset({"missing-key"})
@@ -26,11 +27,12 @@ class Against:
     options: Options = field(default_factory=Options)
 
 
-def network_input(dataset: Dataset, against: Against) -> Found:
-    """A network that does not take samples of this shape.
+def network_input(subject: Subject, against: Against) -> Found:
+    """A network that does not take samples of this shape, or tells another number of classes apart.
 
     Without a checkpoint, layers that do not state their channels leave open whether the network takes the samples.
     """
+    dataset = subject.dataset
     network, device, options = against.network, against.device, against.options
     shape = dataset.input
     try:
@@ -43,6 +45,8 @@ def network_input(dataset: Dataset, against: Against) -> Found:
             return
     else:
         found = tuple(input_processor_faults(program.layers[0]))
+        if not found:
+            yield from _class_count(subject, program)
     if found:
         message = f"{network.arch.value} does not take samples of {shape} on {device.name}"
         why = tuple(d.sentence() for d in found[:3])
@@ -50,3 +54,20 @@ def network_input(dataset: Dataset, against: Against) -> Found:
         yield error("network-input", message, dataset.place("input"), "", why, mend)
     elif against.checkpoint is None:
         yield NotRun("network-input", "no checkpoint says the sizes of weights; only channels were compared")
+
+
+def _class_count(subject: Subject, program: Program) -> Iterator[Diagnostic]:
+    """A network with more or fewer outputs than the data set has classes.
+
+    Where labels are maps the output may be folded, by as much as they are larger.
+    """
+    dataset, output = subject.dataset, program.layers[-1].output_shape
+    if dataset.is_regression or are_objects(subject):
+        return
+    maps = label_maps(subject)
+    ratio = max(1, maps[0].shape[-2] // output.rows) if maps else 1
+    classes = output.channels // ratio**2
+    if classes != len(dataset.output):
+        message = f"the data set names {len(dataset.output)} classes, the network tells {classes} apart"
+        mend = "take the network made for this data set"
+        yield warning("class-count", message, dataset.place("output"), help=mend)

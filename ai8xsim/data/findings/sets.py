@@ -3,7 +3,7 @@
 from collections import Counter
 
 from ai8xsim.data.findings.subject import Found, NotRun, Subject
-from ai8xsim.data.reading import Item, Reading
+from ai8xsim.data.reading import Reading
 from ai8xsim.diagnostics import error, warning
 
 REPEATED_SHARE = 0.1
@@ -86,27 +86,35 @@ def truncation_ignored(subject: Subject) -> Found:
 
 def overlapping_sets(subject: Subject) -> Found:
     """Items of the test set that are in the train set as well."""
-    sets = {r.name: r for r in subject.chip}
+    sets = {digests.name: digests for digests in subject.digests}
     if not {"train", "test"} <= sets.keys():
         yield NotRun("overlapping-sets", "there are not both sets")
         return
-    train, test = (_by_digest(sets[name]) for name in ("train", "test"))
-    common = [digest for digest in test if digest in train]
+    train, test = sets["train"], sets["test"]
+    common = [digest for digest in test.first if digest in train.first]
     if common:
-        first = (
-            f"item {test[common[0]].index} of the test set is item {train[common[0]].index} of the train set"
+        ours, theirs = test.first[common[0]], train.first[common[0]]
+        first = f"item {ours} of the test set is item {theirs} of the train set"
+        message = (
+            f"{len(common)} of {test.compared} samples of the test set are in the train set too: {first}"
         )
-        total = len(sets["test"].items)
-        message = f"{len(common)} of {total} samples of the test set are in the train set too: {first}"
-        why = (f"{len(sets['train'].items)} of {sets['train'].length} items of the train set were compared",)
+        why = (f"{train.compared} of {train.length} items of the train set were compared",)
         mend = "split before crops and augmentation are made, by a hash of the original's name"
         yield error("overlapping-sets", message, subject.dataset.place("loader"), "", why, mend)
+    elif (train.compared, test.compared) != (train.length, test.length):
+        what, other = (
+            f"{digests.compared} of {digests.length} items of the {digests.name} set"
+            for digests in (train, test)
+        )
+        yield NotRun(
+            "overlapping-sets", f"the sets are large or unreadable: only {what} were compared with {other}"
+        )
 
 
 def repeated_items(subject: Subject) -> Found:
     """Sets in which many items are the same; constant ones, such as silence, may be."""
     for reading in subject.chip:
-        varied = [item for item in reading.items if _is_varied(item)]
+        varied = [item for item in reading.items if item.is_varied]
         counts = Counter(item.digest for item in varied)
         doubled = sum(counts.values()) - len(counts)
         if len(reading.items) >= FEW and doubled >= REPEATED_SHARE * len(reading.items):
@@ -121,18 +129,5 @@ def repeated_items(subject: Subject) -> Found:
             yield warning("repeated-items", message, subject.dataset.place("loader"), help=mend)
 
 
-def _is_varied(item: Item) -> bool:
-    return item.values is not None and item.values.size > 0 and bool(item.values.min() != item.values.max())
-
-
 def _test(subject: Subject) -> Reading | None:
     return next((r for r in subject.chip if r.name == "test"), None)
-
-
-def _by_digest(reading: Reading) -> dict[str, Item]:
-    """Items by their values; constant ones, such as silence, may well be in both sets."""
-    kept: dict[str, Item] = {}
-    for item in reading.items:
-        if _is_varied(item):
-            kept.setdefault(item.digest, item)
-    return kept

@@ -47,7 +47,7 @@ def shape_remedy(shape: Shape, wanted: Shape) -> str:
 
 def _fold_between(flat: Shape, folded: Shape) -> int:
     """By which ratio folding leads from one shape to the other; 0 where by none."""
-    if len(flat) != 3 or len(folded) != 3 or not folded[1] or flat[1] % folded[1]:
+    if len(flat) != 3 or len(folded) != 3 or not flat[1] or not folded[1] or flat[1] % folded[1]:
         return 0
     r = flat[1] // folded[1]
     return r if folded == (flat[0] * r * r, flat[1] // r, flat[2] / r) else 0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ai8xsim.data.dataset import Dataset
-from ai8xsim.data.reading import Item, Reading
+from ai8xsim.data.reading import Digests, Item, Reading
 from ai8xsim.diagnostics import Diagnostic
 
 
@@ -39,6 +39,7 @@ class Subject:
     between two readings with the same seed, by set. restless: numbers of test items that differ with another seed, of
     how many. reloaded: the test set of another call of the loader, with another seed. truncated: the length of the test
     set with `truncate_testset`. workers: the test set through a DataLoader. elsewhere: in a process with other hashes.
+    digests: what the items of the sets of `chip` are equal by: of all of them, or of those that were read.
     """
 
     dataset: Dataset
@@ -50,6 +51,7 @@ class Subject:
     truncated: int | None = None
     workers: Workers = Workers()
     elsewhere: Workers = Workers()
+    digests: tuple[Digests, ...] = ()
 
     @property
     def readings(self) -> tuple[Reading, ...]:

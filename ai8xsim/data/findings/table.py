@@ -32,6 +32,7 @@ CHECKS = (
     Check("scrambled-axes", folds.scrambled_axes),
     Check("fold-ratio", folds.fold_ratio),
     Check("fold-order", folds.fold_order),
+    Check("label-shape", labels.label_shape),
     Check("label-type", labels.label_type),
     Check("label-range", labels.label_range),
     Check("class-missing", labels.class_missing),

@@ -10,11 +10,18 @@ GOOD = "torch.float32"
 
 def item_unreadable(subject: Subject) -> Found:
     """Items whose reading raised."""
-    failures = [(r, index, found) for r in subject.readings for index, found in r.failures]
+    failures = [(r.title, index, found) for r in subject.readings for index, found in r.failures]
+    for chip, digests in zip(subject.chip, subject.digests, strict=False):
+        failures += [(chip.title, index, found) for index, found in digests.failures]
     if failures:
-        tried = sum(len(r.items) + len(r.failures) for r in subject.readings)
-        reading, index, first = failures[0]
-        message = f"{len(failures)} of {tried} samples cannot be read, first item {index} of {reading.title}"
+        readings = sum(len(r.items) + len(r.failures) for r in subject.readings)
+        more = sum(d.compared for d in subject.digests) - sum(
+            len(r.items) + len(r.failures) for r in subject.chip
+        )
+        title, index, first = failures[0]
+        message = (
+            f"{len(failures)} of {readings + more} samples cannot be read, first item {index} of {title}"
+        )
         yield replace(
             error("item-unreadable", message), span=first.span, label=first.label, notes=first.notes
         )

@@ -43,16 +43,20 @@ def forgotten(subject: Subject, readings: Iterable[Reading]) -> str:
     return "[0, 1]" if highest <= 1 and (steps == 1 or not all(item.is_exact for item in items)) else ""
 
 
-def is_doubled(subject: Subject, readings: Iterable[Reading]) -> bool:
-    """Whether the items of a mode went through `normalize` twice.
+def is_doubled(subject: Subject) -> bool:
+    """Whether the items went through `normalize` twice, in both modes.
 
-    8-bit mode then knows -128 and 127 only. In training mode the values are even, at most 126, many of them -128: a
-    black-and-white image, which knows two values as well, has 127 there.
+    8-bit mode then knows -128 and 127 only, which tells them from images of few levels. In training mode the values
+    are even, at most 126, many of them -128: a black-and-white image, which knows two values as well, has 127 there.
     """
-    items = [item for r in readings for item in subject.fitting(r)]
-    if not items or not all(item.is_exact for item in items):
+    chip, training = (
+        [i for r in mode for i in subject.fitting(r)] for mode in (subject.chip, subject.training)
+    )
+    if not chip or not training or not all(item.is_exact for item in (*chip, *training)):
         return False
-    values = np.concatenate([_of(item).ravel() for item in items])
+    if not all(np.isin(_of(item), (ACTIVATION.minimum, ACTIVATION.maximum)).all() for item in chip):
+        return False
+    values = np.concatenate([_of(item).ravel() for item in training])
     if values.min() == values.max():
         return False
     even = not bool((values & 1).any())
@@ -79,7 +83,7 @@ def not_normalized(subject: Subject) -> Found:
 
 def normalized_twice(subject: Subject) -> Found:
     """`normalize` applied to what it made."""
-    if is_doubled(subject, subject.training):
+    if is_doubled(subject):
         bad = _all_of(subject, "training")
         share = np.mean([float((_of(i) == ACTIVATION.minimum).mean()) for _, i in bad.found])
         message = f"{bad.count} look as if they were normalized twice, first {bad.where}"
@@ -212,8 +216,7 @@ def _all_of(subject: Subject, mode: str) -> Offenders:
 
 def _is_explained(subject: Subject, readings: tuple[Reading, ...]) -> bool:
     """Whether a graver cause was named already."""
-    doubled = is_doubled(subject, subject.training)
-    return bool(forgotten(subject, readings)) or doubled
+    return bool(forgotten(subject, readings)) or is_doubled(subject)
 
 
 def _extremes(items: Iterable[Item], steps: int) -> tuple[float, float]:

@@ -15,13 +15,14 @@ from ai8xsim.data.loaders.items import (
     StoredItems,
     flipped_sometimes,
     image_files,
+    loader_of,
     read_image,
     square,
-    truncated,
 )
-from ai8xsim.data.loaders.store import Pair, Progress, Source, in_test_set, no_progress, open_store
+from ai8xsim.data.loaders.store import Pair, Source, in_test_set, open_store
+from ai8xsim.progress import Progress, no_progress
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class ClassFolders:
 
     def __call__(self, source: Source) -> Pair:
         """The middle square as bytes (size, size, 3), and the number of the class."""
-        image = square(read_image(source.files[0], "RGB"), self.size)
-        return np.asarray(image).copy(), np.array(source.label, np.uint8)
+        image = square(read_image(source.files[0]), self.size)
+        return np.asarray(image).copy(), np.array(source.label, np.int64)
 
     def sources(self, data_dir: Path, kind: str) -> list[Source]:
         """The images of a set, class by class."""
@@ -66,11 +67,4 @@ def class_folder_loader(
     folders: ClassFolders, progress: Progress = no_progress
 ) -> Callable[..., tuple[Any, Any]]:
     """A loader for the list `datasets`; the train set is mirrored half of the times."""
-
-    def load(data: tuple[Any, Any], load_train: bool = True, load_test: bool = True) -> tuple[Any, Any]:
-        data_dir, args = data
-        train = folders.open(Path(data_dir), "train", args.act_mode_8bit, progress) if load_train else None
-        test = folders.open(Path(data_dir), "test", args.act_mode_8bit, progress) if load_test else None
-        return train, truncated(test) if args.truncate_testset else test
-
-    return load
+    return loader_of(folders.open, progress)

@@ -12,10 +12,12 @@ from ai8xsim.data.images import fold, normalize
 from ai8xsim.data.loaders.store import Store
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+from ai8xsim.progress import Progress
 
 PIXEL_STEPS = 256
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 Augment = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]]
+OpenSet = Callable[[Path, str, bool, Progress], "StoredItems"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,21 @@ class StoredItems:
         return torch.from_numpy(chw.astype(np.float32)), target
 
 
+def loader_of(open_set: OpenSet, progress: Progress) -> Callable[..., tuple[Any, Any]]:
+    """A loader for the list `datasets`, from what opens the `train` or the `test` set of a folder of data."""
+
+    def load(data: tuple[Any, Any], load_train: bool = True, load_test: bool = True) -> tuple[Any, Any]:
+        data_dir, args = data
+        asked = {"train": load_train, "test": load_test}
+        train, test = (
+            open_set(Path(data_dir), kind, args.act_mode_8bit, progress) if wanted else None
+            for kind, wanted in asked.items()
+        )
+        return train, truncated(test) if args.truncate_testset else test
+
+    return load
+
+
 def truncated(items: StoredItems | None) -> StoredItems | None:
     """The set with its first item only."""
     return None if items is None else replace(items, indices=items.indices[:1])
@@ -60,20 +77,22 @@ def flipped_sometimes(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return image[:, ::-1] if bool(torch.rand(()) < 0.5) else image
 
 
-def read_image(file: str, mode: str) -> Any:
-    """An image of Pillow in a mode (`RGB`, `RGBA`, `L`). Raises InputError where the file is damaged."""
-    from PIL import Image, UnidentifiedImageError
+def read_image(file: str) -> Any:
+    """A picture in colours, as an image of Pillow; see `ai8xsim.transforms.pictures.read_picture`."""
+    from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            return image.convert(mode)
-    except FileNotFoundError:
-        raise
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as fault:
-        mend = "bring the file anew, or take it out of the folder"
-        raise InputError(
-            [error("damaged-image", "the image cannot be read", Span(file), "", (str(fault),), mend)]
-        ) from None
+    from ai8xsim.transforms.pictures import read_picture
+
+    return Image.fromarray(read_picture(Path(file)).pixels)
+
+
+def read_matte(file: str) -> Any:
+    """A picture's alpha channel, as an image of Pillow; see `ai8xsim.transforms.pictures.read_alpha`."""
+    from PIL import Image
+
+    from ai8xsim.transforms.pictures import read_alpha
+
+    return Image.fromarray(read_alpha(Path(file)))
 
 
 def square(image: Any, size: int, part: int = 0, parts: int = 1) -> Any:

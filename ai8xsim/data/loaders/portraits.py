@@ -20,15 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from ai8xsim.data.loaders.items import StoredItems, image_files, read_image, square, truncated
-from ai8xsim.data.loaders.store import Pair, Progress, Source, in_test_set, no_progress, open_store
+from ai8xsim.data.loaders.items import StoredItems, image_files, loader_of, read_image, read_matte, square
+from ai8xsim.data.loaders.store import Pair, Source, in_test_set, open_store
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+from ai8xsim.progress import Progress, no_progress
 
 IMAGES, MATTES = "clip_img", "matting"
 CROPS = 3
 HALF_ALPHA = 128
-VERSION = 1  # of how items are made: count it up when that changes
+VERSION = 2  # of how items are made: count it up when that changes
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Portraits:
 
     def __call__(self, source: Source) -> Pair:
         """The crop as bytes (size, size, 3), and its map (size, size) of 0, background, and 1, portrait."""
-        photo, matte = read_image(source.files[0], "RGB"), read_image(source.files[1], "RGBA")
+        photo, matte = read_image(source.files[0]), read_matte(source.files[1])
         if photo.size != matte.size:
             message = (
                 f"the portrait is {photo.width} x {photo.height}, its matte {matte.width} x {matte.height}"
@@ -55,7 +56,7 @@ class Portraits:
                 [error("matte-mismatch", message, Span(source.files[1]), help="bring the matte that fits")]
             )
         image = square(photo, self.size, source.part, self.crops)
-        alpha = square(matte.getchannel("A"), self.size, source.part, self.crops)
+        alpha = square(matte, self.size, source.part, self.crops)
         return np.asarray(image).copy(), (np.asarray(alpha) >= HALF_ALPHA).astype(np.uint8)
 
     def sources(self, data_dir: Path) -> list[Source]:
@@ -96,12 +97,4 @@ def portrait_loader(portraits: Portraits, progress: Progress = no_progress) -> C
 
     `'input'` is (3 * fold_ratio**2, size / fold_ratio, size / fold_ratio).
     """
-
-    def load(data: tuple[Any, Any], load_train: bool = True, load_test: bool = True) -> tuple[Any, Any]:
-        data_dir, args = data
-        folder = Path(data_dir)
-        train = portraits.open(folder, "train", args.act_mode_8bit, progress) if load_train else None
-        test = portraits.open(folder, "test", args.act_mode_8bit, progress) if load_test else None
-        return train, truncated(test) if args.truncate_testset else test
-
-    return load
+    return loader_of(portraits.open, progress)

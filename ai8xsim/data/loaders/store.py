@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,9 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.progress import Progress, no_progress
+
 Pixels = npt.NDArray[np.uint8]
-Pair = tuple[Pixels, Pixels]
-Progress = Callable[[int, int], None]
+Pair = tuple[Pixels, npt.NDArray[np.integer[Any]]]
 ITEMS_OF_A_SHARD = 256
 TEMPORARY, SEPARATOR = ".tmp", "+"
 
@@ -41,7 +42,7 @@ class Source:
 
 
 class Make(Protocol):
-    """Makes an item: an image (H, W, C) of bytes, a label of bytes. It is picklable and always makes the same."""
+    """Makes an item: an image (H, W, C) of bytes, a label of integers. It is picklable and always makes the same."""
 
     def __call__(self, source: Source) -> Pair: ...
 
@@ -52,10 +53,6 @@ class Store(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Pair: ...
-
-
-def no_progress(done: int, total: int) -> None:
-    """Report to nobody."""
 
 
 class FileStore:
@@ -166,7 +163,7 @@ def in_test_set(name: str, share: float) -> bool:
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
-def _read(path: Path, keys: Sequence[str]) -> tuple[Pixels, ...]:
+def _read(path: Path, keys: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
     """The arrays of a file; one of `_DAMAGED` where it is missing, half, or has other bytes than were written."""
     with np.load(path, allow_pickle=False) as archive:
         return tuple(archive[key] for key in keys)

@@ -13,12 +13,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ai8xsim.data.loaders.items import StoredItems, flipped_sometimes, read_image, square, truncated
-from ai8xsim.data.loaders.store import Pair, Progress, Source, no_progress, open_store
+from ai8xsim.data.loaders.items import StoredItems, flipped_sometimes, loader_of, read_image, square
+from ai8xsim.data.loaders.store import Pair, Source, open_store
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+from ai8xsim.progress import Progress, no_progress
 
-VERSION = 1
+VERSION = 2
 SETS = MappingProxyType({"train": "train", "test": "val"})
 
 
@@ -41,8 +42,8 @@ class VocImages:
 
     def __call__(self, source: Source) -> Pair:
         """The middle square of the image as bytes (size, size, 3), and the number of the class."""
-        image = square(read_image(source.files[0], "RGB"), self.size)
-        return np.asarray(image).copy(), np.array(source.label, np.uint8)
+        image = square(read_image(source.files[0]), self.size)
+        return np.asarray(image).copy(), np.array(source.label, np.int64)
 
     def sources(self, data_dir: Path, kind: str) -> list[Source]:
         """The images of a set that show one object of a class that is wanted."""
@@ -84,11 +85,4 @@ def annotated_objects(annotation: Path) -> list[str]:
 
 def voc_loader(images: VocImages, progress: Progress = no_progress) -> Callable[..., tuple[Any, Any]]:
     """A loader for the list `datasets`; the train set is mirrored half of the times."""
-
-    def load(data: tuple[Any, Any], load_train: bool = True, load_test: bool = True) -> tuple[Any, Any]:
-        data_dir, args = data
-        train = images.open(Path(data_dir), "train", args.act_mode_8bit, progress) if load_train else None
-        test = images.open(Path(data_dir), "test", args.act_mode_8bit, progress) if load_test else None
-        return train, truncated(test) if args.truncate_testset else test
-
-    return load
+    return loader_of(images.open, progress)
