@@ -6,8 +6,9 @@ from typing import get_args
 import numpy.typing as npt
 
 from ai8xsim.engine.choose import choose_executor
-from ai8xsim.engine.computed import Computed, Keep, Progress, Series, layer_trace, output_indices
+from ai8xsim.engine.computed import Computed, Keep, Series, layer_trace, output_indices
 from ai8xsim.program import Program
+from ai8xsim.progress import Progress
 from ai8xsim.samples import checked_samples
 from ai8xsim.trace import Trace
 

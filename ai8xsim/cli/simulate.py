@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     from ai8xsim.checkpoint import Checkpoint
     from ai8xsim.device import Device
-    from ai8xsim.engine.computed import Progress
     from ai8xsim.network import NetworkDescription
     from ai8xsim.program import Program, Shape
+    from ai8xsim.progress import Progress
     from ai8xsim.trace import Difference, Trace
     from ai8xsim.transforms.pictures import Picture
 

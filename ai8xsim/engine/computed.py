@@ -1,6 +1,5 @@
 """What an executor returns: the common ground of the generated and the portable kernels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -8,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.program import Layer, Program
+from ai8xsim.progress import Progress
 from ai8xsim.trace import LayerTrace
 
 Keep = Literal["all", "outputs"]
-Progress = Callable[[int, int], None]
 Int8 = npt.NDArray[np.int8]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.blocks import operand_blocks
-from ai8xsim.engine.computed import Computed, Int8, Keep, Progress
+from ai8xsim.engine.computed import Computed, Int8, Keep
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import (
@@ -23,6 +23,7 @@ from ai8xsim.program.operations import (
     RollingBuffer,
     Source,
 )
+from ai8xsim.progress import Progress
 
 Data = npt.NDArray[Any]
 Packed = conv.PackedWeight | conv.PackedTransposedWeight

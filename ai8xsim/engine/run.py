@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import aligned
-from ai8xsim.engine.computed import Computed, Int8, Keep, Progress
+from ai8xsim.engine.computed import Computed, Int8, Keep
 from ai8xsim.engine.lower import Emitted, Lowered, lower
 from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
+from ai8xsim.progress import Progress
 
 # Multiplications, some 200 microseconds of them, below which waking a second thread costs more than it brings.
 WORTH_THREADS = 100_000_000

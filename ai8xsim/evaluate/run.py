@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.data.reading import Progress, no_progress
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
 from ai8xsim.evaluate.batches import Batch, cut, load, prefetched
 from ai8xsim.evaluate.scores import Part, Scores, score
 from ai8xsim.evaluate.subject import Subject
 from ai8xsim.evaluate.task import Task
+from ai8xsim.progress import Progress, no_progress
 from ai8xsim.simulator import Simulator
 
 Array = npt.NDArray[Any]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.computed import Computed, Progress, layer_trace, output_indices
+from ai8xsim.engine.computed import Computed, layer_trace, output_indices
 from ai8xsim.engine.portable import Output
 from ai8xsim.errors import ResolveError
 from ai8xsim.machine.access import accesses
@@ -13,6 +13,7 @@ from ai8xsim.machine.data_memory import DataMemory
 from ai8xsim.machine.ledger import Ledger, Misread
 from ai8xsim.machine.processors import processor_faults
 from ai8xsim.program import Layer, Program
+from ai8xsim.progress import Progress
 from ai8xsim.samples import checked_samples
 from ai8xsim.trace import Trace
 

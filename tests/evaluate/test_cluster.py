@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ai8xsim import Ai8xsimError
-from ai8xsim.data.reading import no_progress
 from ai8xsim.evaluate import Evaluation, evaluate
 from ai8xsim.evaluate.document import document
 from ai8xsim.evaluate.sources import ModelSource, Sources
+from ai8xsim.progress import no_progress
 
 pytestmark = pytest.mark.deep
 distributed = pytest.importorskip("distributed")
