@@ -46,6 +46,7 @@ ELSEWHERE = {  # codes of files other than descriptions: their texts are tested 
     },
     "tests/train": {
         "policy-key", "policy-value", "labels-do-not-fit", "model-failed", "loss-not-finite", "cannot-resume",
+        "no-quantized-epoch", "nothing-to-quantize",
     },
     "tests/test_cli.py": {"not-an-array", "not-a-trace"},
     "tests/test_pictures.py": {"not-an-image", "image-mode", "image-network", "image-size"},
