@@ -66,7 +66,6 @@ def train(model: str, dataset: str, **flags: Any) -> int:
     from ai8xsim.report.training import EpochTable
 
     last = _last_checkpoint(flags)
-    _check_device(flags["torch_device"])
     try:
         recipe, data, training = _prepared(model, dataset, flags, last)
     except (ValueError, RuntimeError) as fault:
@@ -96,17 +95,6 @@ def _last_checkpoint(flags: dict[str, Any]) -> Path | None:
     if there and not flags["force"]:
         raise click.UsageError(f"{there[0]} exists; --resume goes on from it, --force begins anew")
     return None
-
-
-def _check_device(name: str) -> None:
-    """Wrong usage, unless PyTorch computes there."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as fault:
-        reason = str(fault).partition("\n")[0]
-        raise click.UsageError(f"--torch-device: PyTorch cannot compute on {name!r}: {reason}") from None
 
 
 def _prepared(

@@ -65,8 +65,10 @@ class Training:
     ) -> "Training":
         """A training from its start. device: of PyTorch, such as "cuda".
 
-        Raises InputError if the policy names a layer that the model has not, or the model has none to quantize.
+        Raises InputError if the policy names a layer that the model has not, or the model has none to quantize;
+        ValueError if PyTorch cannot compute on the device.
         """
+        _check_device(device)
         _check_policy(model, recipe)
         model.to(device)
         return cls(model, goal, recipe, _optimizer(model, recipe), arch, device)
@@ -210,6 +212,14 @@ class Training:
 
 def _name(is_quantized: bool, name: str) -> str:
     return f"{'qat_' if is_quantized else ''}{name}.pth.tar"
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as fault:
+        reason = str(fault).partition("\n")[0]
+        raise ValueError(f"PyTorch cannot compute on {name!r}: {reason}") from None
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -542,13 +542,20 @@ def test_any_checkpoint_of_a_training_keeps_another_one_from_beginning(name: str
 
 
 @pytest.mark.parametrize(
-    "words", [("--torch-device", "meta"), ("--torch-device", "nothing"), ("--seed", "99999999999999999999")]
+    ("option", "value", "words"),
+    [
+        ("--torch-device", "meta", "cannot compute on 'meta'"),
+        ("--torch-device", "nothing", "cannot compute on 'nothing'"),
+        ("--seed", "99999999999999999999", "'--seed'"),
+    ],
 )
-def test_options_that_pytorch_cannot_take_are_wrong_usage(words: tuple[str, str], tmp_path: Path) -> None:
-    given = ["train", MODEL, DATASET, "--data", str(DIGITS), "--output", str(tmp_path), *words]
+def test_options_that_pytorch_cannot_take_are_wrong_usage(
+    option: str, value: str, words: str, tmp_path: Path
+) -> None:
+    given = ["train", MODEL, DATASET, "--data", str(DIGITS), "--output", str(tmp_path), option, value]
     shown = CliRunner().invoke(cli, given, standalone_mode=False)
     assert isinstance(shown.exception, click.UsageError)
-    assert words[0] in shown.exception.format_message()
+    assert words in shown.exception.format_message()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
