@@ -16,13 +16,8 @@ from ai8xsim.train import Data, Goal, Policy, Recipe, Training, seed_generators
 from ..conftest import ROOT
 
 DIGITS = ROOT / "networks" / "digits"
-
-
 MODEL, DATASET = f"{DIGITS / 'model.py'}:ai8xsim_digits", f"{DIGITS / 'dataset.py'}:digits"
-
-
 IMAGE = torch.zeros(1, 8, 8)
-
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 
