@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tempfile
 from collections import OrderedDict
 from pathlib import Path
@@ -14,13 +15,13 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ai8xsim import CheckpointError, read_checkpoint
+from ai8xsim import CheckpointError, ResolveError, read_checkpoint
 from ai8xsim.checkpoint.state import read_state
 from ai8xsim.cli.app import cli
 from ai8xsim.network import parse_network
 from ai8xsim.quantize import CLIPS, QuantizeOptions, quantize, save_quantized
 
-from .conftest import GOLDEN
+from .conftest import GOLDEN, ROOT
 
 PAIRS = sorted([*GOLDEN.glob("quantize/*/trained.pth.tar"), *GOLDEN.glob("projects/*/trained.pth.tar")])
 
@@ -133,6 +134,119 @@ layers:
     assert [layer.bits for layer in quantized.layers] == [4, 2]
 
 
+def batchnorm(count: int) -> dict[str, torch.Tensor]:
+    names = ("weight", "bias", "running_mean", "running_var")
+    return {
+        f"conv__bn__{name}": torch.rand(count, generator=torch.Generator().manual_seed(3)) for name in names
+    }
+
+
+WEIGHT = torch.rand(4, 3, 3, 3, generator=torch.Generator().manual_seed(2)) - 0.5
+FAULTY: dict[str, tuple[dict[str, Any], str, str]] = {
+    "3 bits": ({"conv__weight_bits": [3.0]}, "invalid-layer-value", "`conv.weight_bits` is 3;"),
+    "16 bits": ({"conv__weight_bits": [16.0]}, "invalid-layer-value", "is 16; weights have 1, 2, 4 or 8 bits"),
+    "negative bits": ({"conv__weight_bits": [-8.0]}, "invalid-layer-value", "is -8"),
+    "no bits": ({"conv__weight_bits": [float("nan")]}, "weights-not-finite", "`conv.weight_bits` holds"),
+    "quantile": ({"conv__shift_quantile": [1.5]}, "invalid-layer-value", "is 1.5; it is a share"),
+    "negative quantile": ({"conv__shift_quantile": [-0.5]}, "invalid-layer-value", "is -0.5"),
+    "shift": ({"conv__output_shift": [99.0]}, "invalid-layer-value", "is 99; shifts lie in -15..15"),
+    "no number": ({"conv__op__weight": WEIGHT * float("nan")}, "weights-not-finite", "`conv.op.weight` holds"),
+    "infinite": ({"conv__op__weight": torch.full((4, 3, 3, 3), float("inf"))}, "weights-not-finite", "weight` holds"),
+    "infinite bias": ({"conv__op__bias": [float("-inf")] * 4}, "weights-not-finite", "`conv.op.bias` holds"),
+    "bias": ({"conv__op__bias": [0.0] * 7}, "invalid-layer-value", "has 7 values, the weights are 4x3x3x3"),
+    "statistics": (batchnorm(5), "invalid-layer-value", "`conv.bn.running_mean` has 5 values"),
+    "variance": ({**batchnorm(4), "conv__bn__running_var": [-1.0] * 4}, "invalid-layer-value", "running_var` is neg"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tensors", "code", "words"), FAULTY.values(), ids=list(FAULTY))
+def test_what_cannot_be_quantized_is_refused(
+    tmp_path: Path, tensors: dict[str, Any], code: str, words: str
+) -> None:
+    path = saved(tmp_path, **{"conv__op__weight": WEIGHT, **tensors})
+    with pytest.raises(CheckpointError, match=re.escape(words)) as caught:
+        quantize(path)
+    assert {d.code for d in caught.value.diagnostics} >= {code}
+    quantize(saved(tmp_path, conv__op__weight=WEIGHT, **batchnorm(4)))
+
+
+def test_all_faults_of_a_checkpoint_are_said(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path, a__op__weight=WEIGHT, a__weight_bits=[3.0], b__op__weight=WEIGHT / 0, b__shift_quantile=[2.0]
+    )  # fmt: skip
+    with pytest.raises(CheckpointError) as caught:
+        quantize(path)
+    assert [d.code for d in caught.value.diagnostics] == [
+        "weights-not-finite", "invalid-layer-value", "invalid-layer-value",
+    ]  # fmt: skip
+
+
+def test_weights_larger_than_any_shift_are_not_taken_for_integers(tmp_path: Path) -> None:
+    quantized = quantize(saved(tmp_path, conv__op__weight=WEIGHT * 1e12))
+    assert quantized.layers[0].saturated == WEIGHT.numel()
+    assert "most of its values saturate" in quantized.layers[0].notes
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (3, 3)])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_without_a_description_the_sizes_tell_the_axis(
+    tmp_path: Path, sizes: tuple[int, int], is_transposed: bool
+) -> None:
+    """Where they do not, a convolution is taken, and said so; the description ends the doubt."""
+    inputs, outputs = sizes
+    weight = torch.rand(sizes if is_transposed else sizes[::-1], generator=torch.Generator().manual_seed(1))
+    path = saved(
+        tmp_path, conv__op__weight=weight[..., None, None].expand(-1, -1, 3, 3), **batchnorm(outputs)
+    )
+    quantized = quantize(path)
+    is_square = inputs == outputs
+    axis = 1 if is_transposed and not is_square else 0
+    assert f"folded along axis {axis}" in quantized.layers[0].notes[0]
+    codes = [(d.severity.value, d.code) for d in quantized.diagnostics]
+    assert codes == ([("warning", "batchnorm-axis")] if is_square else [])
+    op = "convtranspose2d" if is_transposed else "conv2d"
+    text = f"arch: net\ndataset: d\nlayers:\n  - {{op: {op}, processors: 7, out_offset: 0}}\n"
+    told = quantize(path, parse_network(text).network)
+    assert f"folded along axis {int(is_transposed)}" in told.layers[0].notes[0]
+    assert not told.diagnostics
+
+
+def test_a_depthwise_transposed_convolution_is_folded_along_its_channels(tmp_path: Path) -> None:
+    path = saved(tmp_path, conv__op__weight=WEIGHT[:, :1], **batchnorm(4))
+    text = "arch: net\ndataset: d\nlayers:\n  - {op: convtranspose2d, processors: 15, out_offset: 0, groups: 4}\n"
+    assert "along axis 0" in quantize(path, parse_network(text).network).layers[0].notes[0]
+
+
+def described(*kernels: str, arch: str = "net", more: str = "") -> Any:
+    layers = "".join(
+        f"  - {{op: conv2d, kernel_size: {kernel}, pad: 0, processors: 7, out_offset: 0{more}}}\n"
+        for kernel in kernels
+    )
+    return parse_network(f"arch: {arch}\ndataset: d\nlayers:\n{layers}").network
+
+
+def test_a_description_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, a__op__weight=WEIGHT, b__op__weight=WEIGHT)
+    assert quantize(path, described("3x3", "3x3", arch="Net")).diagnostics == ()
+    wrong = {
+        "arch-mismatch": described("3x3", "3x3", arch="other"), "kernel-mismatch": described("3x3", "1x1"),
+        "missing-weights": described("3x3", "3x3", "3x3"),
+    }  # fmt: skip
+    for code, network in wrong.items():
+        with pytest.raises(ResolveError) as caught:
+            quantize(path, network)
+        assert [d.code for d in caught.value.diagnostics] == [code]
+    (found,) = quantize(path, described("3x3")).diagnostics
+    assert (found.severity.value, found.code) == ("warning", "unused-weights")
+    assert found.notes == ("left over: `b`",)
+
+
+def test_another_width_than_it_was_trained_for_is_said(tmp_path: Path) -> None:
+    path = saved(tmp_path, a__op__weight=WEIGHT, a__weight_bits=[8.0], b__op__weight=WEIGHT)
+    layers = quantize(path, described("3x3", "3x3", more=", quantization: 4")).layers
+    assert [layer.notes for layer in layers] == [("it was trained for 8 bits; the description says 4",), ()]
+
+
 def test_what_is_quantized_is_not_quantized_again(tmp_path: Path) -> None:
     path = saved(tmp_path, conv__op__weight=weights(77.0, -19.0))
     with pytest.raises(CheckpointError, match="quantized already") as caught:
@@ -140,6 +254,20 @@ def test_what_is_quantized_is_not_quantized_again(tmp_path: Path) -> None:
     assert [d.code for d in caught.value.diagnostics] == ["already-quantized"]
     with pytest.raises(CheckpointError, match="no weights"):
         quantize(saved(tmp_path, conv__op__bias=torch.zeros(3)))
+
+
+def test_the_command_shows_warnings_and_refuses_another_network(tmp_path: Path) -> None:
+    path = saved(tmp_path, conv__op__weight=WEIGHT[:, :1].expand(-1, 4, -1, -1), **batchnorm(4))
+    words = ["quantize", str(path), str(tmp_path / "quantized.pth.tar")]
+    shown = CliRunner().invoke(cli, [*words, "--json"], standalone_mode=False, catch_exceptions=False)
+    assert "warning[batchnorm-axis]" in shown.stderr
+    assert [d["code"] for d in json.loads(shown.stdout)["diagnostics"]] == ["batchnorm-axis"]
+    quiet = CliRunner().invoke(cli, [*words, "--force", "--quiet"], standalone_mode=False)
+    assert quiet.output == ""
+    other = ROOT / "networks" / "mnist.yaml"
+    refused = CliRunner().invoke(cli, [*words, "--force", "--network", str(other)], standalone_mode=False)
+    assert isinstance(refused.exception, ResolveError)
+    assert "the description is for `ai85net5`" in str(refused.exception)
 
 
 def test_the_command_writes_a_checkpoint_that_the_reader_takes(tmp_path: Path) -> None:

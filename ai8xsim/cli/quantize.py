@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ai8xsim.cli.options import FILE
-from ai8xsim.cli.output import print_json, refuse_outputs
+from ai8xsim.cli.output import diagnostic_record, print_json, refuse_outputs, show_diagnostics
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def quantize(trained: Path, quantized: Path, **flags: Any) -> None:
     """Quantize the checkpoint TRAINED to the integers of the chip, and write it to QUANTIZED."""
     refuse_outputs((quantized,), (trained, flags["network"]), flags["force"])
     result = _quantized(trained, flags)
+    show_diagnostics(() if flags["quiet"] else result.diagnostics)
     from ai8xsim.quantize import save_quantized
 
     write_file(quantized, lambda stream: save_quantized(result, stream))
@@ -79,4 +80,5 @@ def _record(result: "Quantized") -> dict[str, Any]:
             }
             for layer in result.layers
         ],
+        "diagnostics": [diagnostic_record(diagnostic) for diagnostic in result.diagnostics],
     }

@@ -11,10 +11,11 @@ from ai8xsim.cli.output import print_json, show_diagnostics
 if TYPE_CHECKING:
     from ai8xsim.data import Dataset
     from ai8xsim.train import Data, Recipe, Result, Training
+    from ai8xsim.train.state import Resumed
 
 SCHEMA_VERSION = 1
 FOLDER = click.Path(path_type=Path, file_okay=False)
-CHECKPOINTS = ("qat_checkpoint.pth.tar", "checkpoint.pth.tar")  # the further one first
+LARGEST_SEED = (1 << 32) - 1  # of NumPy's generators
 
 
 @click.command()
@@ -52,8 +53,8 @@ CHECKPOINTS = ("qat_checkpoint.pth.tar", "checkpoint.pth.tar")  # the further on
 @click.option(
     "--torch-device", default="cpu", show_default=True, help="Where PyTorch computes, such as cuda."
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder, by its policy.")
 @click.option("--force", is_flag=True, help="Begin anew, overwriting the folder's checkpoints.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
@@ -69,6 +70,7 @@ def train(model: str, dataset: str, **flags: Any) -> int:
         recipe, data, training = _prepared(model, dataset, flags, last)
     except (ValueError, RuntimeError) as fault:
         raise click.UsageError(str(fault).partition("\n")[0]) from None
+    flags["output"].mkdir(parents=True, exist_ok=True)
     quiet = flags["quiet"] or flags["as_json"]
     with EpochTable(training.goal.metric, recipe.epochs, hidden=quiet) as table:
         result = training.run(data, flags["output"], table.show, table.progress)
@@ -80,18 +82,18 @@ def train(model: str, dataset: str, **flags: Any) -> int:
 
 
 def _last_checkpoint(flags: dict[str, Any]) -> Path | None:
-    """The checkpoint to go on from; None to begin."""
+    """The checkpoint to go on from; None to begin. What is there is left alone: the training overwrites it."""
+    from ai8xsim.train.state import FILES, RESUMABLE
+
     folder: Path = flags["output"]
-    there = [folder / name for name in CHECKPOINTS if (folder / name).exists()]
+    there = [folder / name for name in FILES if (folder / name).exists()]
     if flags["resume"]:
-        if not there:
+        last = next((path for path in there if path.name in RESUMABLE), None)
+        if last is None:
             raise click.UsageError(f"{folder} holds no checkpoint to resume from")
-        return there[0]
+        return last
     if there and not flags["force"]:
         raise click.UsageError(f"{there[0]} exists; --resume goes on from it, --force begins anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in there:  # so that a later --resume cannot take up the old training
-        path.unlink()
     return None
 
 
@@ -100,54 +102,69 @@ def _prepared(
 ) -> "tuple[Recipe, Data, Training]":
     """Every fault of the files is found before the first epoch."""
     from ai8xsim.data import find_dataset
-    from ai8xsim.nn import setting
+    from ai8xsim.nn import load_model, setting
     from ai8xsim.nn.loading import model_stand_ins
     from ai8xsim.train import Data, Goal, Training, seed_generators
     from ai8xsim.train.state import read_training
 
     found = find_dataset(dataset, flags["path"], model_stand_ins())
-    recipe = _recipe(flags)
-    show_diagnostics((*found.diagnostics, *(recipe.policy.diagnostics if recipe.policy else ())))
     resumed = None if last is None else read_training(last)
+    recipe = _recipe(flags, resumed)
+    show_diagnostics((*found.diagnostics, *recipe.diagnostics))
+    arch, arguments = model.rpartition(":")[2], _arguments(found, flags)
+    about = _about(arch, found, arguments, flags)
     if resumed is not None:
-        resumed.check(recipe)
+        resumed.check(recipe, about)
     goal = Goal.of(found, flags["out_fold_ratio"])
     with setting(flags["device"]):
         seed_generators(recipe.seed)
-        made = _model(model, found, flags)
+        made = load_model(model, path=flags["path"], **arguments)
         where = flags["torch_device"]
         if resumed is None:
-            training = Training.begin(made, goal, recipe, model.rpartition(":")[2], where)
+            training = Training.begin(made, goal, recipe, arch, where)
         else:
             training = Training.resume(made, goal, recipe, resumed, where)
+    training.about = about
     train_set, test_set = found.load(flags["data_dir"], act_mode_8bit=False)
-    return recipe, Data(train_set, test_set, found.collate, flags["workers"], found.present), training
+    data = Data(train_set, test_set, found.collate, flags["workers"], found.present, found.guarded)
+    return recipe, data, training
 
 
-def _model(name: str, dataset: "Dataset", flags: dict[str, Any]) -> Any:
-    from ai8xsim.nn import load_model
+def _about(arch: str, dataset: "Dataset", arguments: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same when the training is resumed, beside its recipe."""
+    names = ("device", "out_fold_ratio")
+    given = {name: flags[name] for name in names}
+    return {"model": arch, "dataset": dataset.name, **given, "arguments": arguments}
 
+
+def _arguments(dataset: "Dataset", flags: dict[str, Any]) -> dict[str, Any]:
+    """Of the model's factory."""
     channels, *size = dataset.input
-    arguments = {"bias": flags["use_bias"], **dict(map(model_argument, flags["arguments"]))}
-    sizes = {
+    return {
         "num_classes": len(dataset.output),
         "num_channels": channels,
         "dimensions": (*size, *(1,) * (2 - len(size))),
+        "bias": flags["use_bias"],
+        **dict(map(model_argument, flags["arguments"])),
     }
-    return load_model(name, path=flags["path"], **{**sizes, **arguments})
 
 
-def _recipe(flags: dict[str, Any]) -> "Recipe":
+def _recipe(flags: dict[str, Any], resumed: "Resumed | None") -> "Recipe":
     from ai8xsim.train import Policy, Recipe, read_policy
 
     if flags["no_qat"] and flags["qat_policy"]:
         raise click.UsageError("give one of --qat-policy and --no-qat")
-    policy = Policy(max(1, flags["epochs"] // 2)) if flags["epochs"] > 1 else None
-    if flags["qat_policy"]:
+    if flags["no_qat"]:
+        policy = None
+    elif flags["qat_policy"]:
         policy = read_policy(flags["qat_policy"])
+    elif resumed is not None:
+        policy = resumed.policy
+    else:
+        policy = Policy(max(1, flags["epochs"] // 2))
     names = ("epochs", "batch_size", "learning_rate", "qat_learning_rate", "schedule", "optimizer", "weight_decay",
              "validation_split", "seed")  # fmt: skip
-    return Recipe(**{name: flags[name] for name in names}, policy=None if flags["no_qat"] else policy)
+    return Recipe(**{name: flags[name] for name in names}, policy=policy)
 
 
 def _record(training: "Training", result: "Result") -> dict[str, Any]:

@@ -67,12 +67,15 @@ def initiate_qat(model: nn.Module, qat_policy: Mapping[str, Any], export: bool =
 
 
 def update_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """An optimizer of the same kind for the model's parameters of now, with the state of those it had before."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """An optimizer of the same kind for the model's parameters of now, with the state of those it had before.
+
+    It holds those too that are not trained, as the vendor's does: the state that a checkpoint keeps numbers them all.
+    """
     settings = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     known = dict(optimizer.defaults) | {key: settings[key] for key in optimizer.defaults if key in settings}
-    made = type(optimizer)(trained, **known)
-    for parameter in trained:
+    parameters = list(model.parameters())
+    made = type(optimizer)(parameters, **known)
+    for parameter in parameters:
         if parameter in optimizer.state:
             made.state[parameter] = optimizer.state[parameter]
     return made

@@ -124,13 +124,18 @@ def _global_spans(network: NetworkDescription) -> tuple[tuple[str, Span], ...]:
     return tuple((key, value.span) for key, value in given.items() if value is not None)
 
 
-def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:
-    found = []
+def arch_mismatch(network: NetworkDescription, trained: str | None) -> list[Diagnostic]:
+    """An error if the checkpoint's `arch`, where it has one, is not the description's."""
     arch = network.arch.value
-    if checkpoint.arch is not None and checkpoint.arch.lower() != arch.lower():
-        message = f"the description is for `{arch}`, the checkpoint for `{checkpoint.arch}`"
-        mend = f"write `arch: {checkpoint.arch}`, or take the checkpoint of `{arch}`"
-        found.append(error("arch-mismatch", message, network.arch.span, help=mend))
+    if trained is None or trained.lower() == arch.lower():
+        return []
+    message = f"the description is for `{arch}`, the checkpoint for `{trained}`"
+    mend = f"write `arch: {trained}`, or take the checkpoint of `{arch}`"
+    return [error("arch-mismatch", message, network.arch.span, help=mend)]
+
+
+def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:
+    found = arch_mismatch(network, checkpoint.arch)
     if options.simple1b:
         message = "what 1-bit weights compute in the simple mode (XOR) is not known"
         found.append(error("simple1b", message, help="do without `--simple1b`"))

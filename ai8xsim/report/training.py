@@ -1,6 +1,6 @@
 """A training in the terminal: a row for each epoch as it is done, and a bar for the one at work."""
 
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -8,14 +8,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ai8xsim.train import Epoch, Result
 
-NAMES = {"top1": "% right", "mse": "mse"}.items()
+NAMES = MappingProxyType({"top1": "% right", "mse": "mse"})
 
 
 class EpochTable:
     """Rows on stdout, the bar on stderr."""
 
     def __init__(self, metric: str, epochs: int, hidden: bool = False) -> None:
-        self._metric, self._epochs, self._hidden = dict(NAMES)[metric], epochs, hidden
+        self._metric, self._epochs, self._hidden = NAMES[metric], epochs, hidden
         self._screen = Console(highlight=False)
         columns = (
             TextColumn("epoch {task.description}"),
@@ -48,14 +48,17 @@ class EpochTable:
         if self._hidden:
             return
         kind = "quantized" if epoch.is_quantized else "float"
-        star = " *" if epoch.is_best else ""
-        self._screen.print(
-            f"{epoch.number:>7}  {kind:<9}  {epoch.learning_rate:>8.2g}  {epoch.loss:>8.4f}  {epoch.score:>8.2f}{star}"
-        )
+        score = f"{self._said(epoch.score)}{' *' if epoch.is_best else ''}"
+        row = f"{epoch.number:>7}  {kind:<9}  {epoch.learning_rate:>8.2g}  {epoch.loss:>8.4f}  {score}"
+        self._screen.print(row)
 
     def finish(self, result: Result) -> None:
         """Where the best checkpoint is, and how good."""
-        score = (
-            "" if result.test_score is None else f": {result.test_score:.2f} {self._metric} of the test set"
-        )
+        score = ""
+        if result.test_score is not None:
+            score = f": {self._said(result.test_score).strip()} {self._metric} of the test set"
         self._screen.print(f"{result.best}{score}", soft_wrap=True)
+
+    def _said(self, score: float) -> str:
+        """Percent with two decimals; a squared error, which may be small, with its first three digits."""
+        return f"{score:>8.2f}" if self._metric == NAMES["top1"] else f"{score:>8.3g}"

@@ -4,10 +4,11 @@ training = Training.begin(model, Goal.of(dataset), Recipe(epochs=60, policy=read
 result = training.run(Data(train_set, test_set), Path("run"))
 """
 
+from ai8xsim.train.batches import Data
 from ai8xsim.train.goal import Goal, Score
 from ai8xsim.train.policy import Override, Policy, read_policy
 from ai8xsim.train.recipe import Recipe
-from ai8xsim.train.training import Data, Epoch, Result, Training, seed_generators
+from ai8xsim.train.training import Epoch, Result, Training, seed_generators
 
 __all__ = [
     "Data",

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ai8xsim.data import Dataset, unfold
-from ai8xsim.diagnostics import Span, error
+from ai8xsim.diagnostics import error
 from ai8xsim.errors import InputError
 
 Kind = Literal["classes", "numbers"]
@@ -91,7 +91,12 @@ class Goal:
             return output.flatten(1), target.reshape(output.flatten(1).shape).to(output.dtype)
         if output.dim() > 2 and target.dim() == 1:
             output = output.flatten(1)
-        if output.shape[2:] != target.shape[1:]:
+        if output.dim() > 1 and output.shape == target.shape:
+            classes = output.shape[1]
+            raise _unfit(
+                f"the labels hold {classes} values, one a class; they must be the numbers of classes"
+            )
+        if output.dim() < 2 or output.shape[2:] != target.shape[1:]:
             raise _unfit(f"the model gives {_sizes(output)}, the labels are {_sizes(target)}")
         target = target.long()
         if int(target.min()) < 0 or int(target.max()) >= output.shape[1]:
@@ -106,4 +111,4 @@ def _sizes(x: Tensor) -> str:
 
 def _unfit(message: str) -> InputError:
     mend = "let the model's last layer, the data set's `output` and its labels agree"
-    return InputError([error("labels-do-not-fit", message, Span(""), help=mend)])
+    return InputError([error("labels-do-not-fit", message, help=mend)])

@@ -43,6 +43,27 @@ class Policy:
     overrides: Mapping[str, Override] = field(default_factory=lambda: MappingProxyType({}))
     diagnostics: tuple[Diagnostic, ...] = field(default=(), compare=False)
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "Policy":
+        """The policy of a record.
+
+        Raises KeyError, TypeError or ValueError where it is none.
+
+        >>> Policy.of(Policy(30, 4, overrides={"conv1": Override(2)}).record()).overrides["conv1"].weight_bits
+        2
+        """
+        overrides = {name: Override(**own) for name, own in record["overrides"].items()}
+        policy = cls(
+            record["start_epoch"],
+            record["weight_bits"],
+            record["shift_quantile"],
+            MappingProxyType(overrides),
+        )
+        widths = {policy.weight_bits, *(own.weight_bits or 8 for own in overrides.values())}
+        if type(policy.start_epoch) is not int or not widths <= set(WIDTHS):
+            raise ValueError("no policy")
+        return policy
+
     def record(self) -> dict[str, Any]:
         """As a plain dictionary, as `ai8xsim.nn.initiate_qat` takes it."""
         return {

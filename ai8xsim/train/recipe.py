@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Any, Literal
 
+from ai8xsim.diagnostics import Diagnostic, warning
 from ai8xsim.train.policy import Policy
 
 
@@ -27,6 +28,20 @@ class Recipe:
     validation_split: float = 0.1
     seed: int = 0
     policy: Policy | None = None
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Warnings: those of the policy, and one if no epoch is left for it."""
+        if self.policy is None:
+            return ()
+        if self.policy.start_epoch < self.epochs:
+            return self.policy.diagnostics
+        start = self.policy.start_epoch
+        message = (
+            f"no epoch is trained with quantization: that begins at epoch {start}, of {self.epochs} from 0"
+        )
+        mend = "train longer, or let `start_epoch` of a policy be smaller"
+        return *self.policy.diagnostics, warning("no-quantized-epoch", message, help=mend)
 
     def is_quantized(self, epoch: int) -> bool:
         """Whether an epoch trains with quantization in the loop."""

@@ -1,53 +1,28 @@
-"""Training users' files: it learns, resumes as if nothing had happened, and leaves checkpoints that tools read."""
+"""Training users' files: it learns, and leaves checkpoints that tools read."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from ai8xsim import MAX78000, Simulator, read_checkpoint, read_network, resolve
-from ai8xsim.checkpoint.state import read_state
-from ai8xsim.data import find_dataset
+from ai8xsim.cli.app import cli
 from ai8xsim.errors import CheckpointError, InputError
-from ai8xsim.nn import load_model, setting
+from ai8xsim.nn import setting
 from ai8xsim.quantize import quantize, save_quantized
-from ai8xsim.train import Data, Goal, Override, Policy, Recipe, Training, seed_generators
-from ai8xsim.train.state import read_training
+from ai8xsim.report.training import EpochTable
+from ai8xsim.train import Data, Epoch, Goal, Override, Policy, Result, Training
+from ai8xsim.train.state import FILES, RESUMABLE, read_training
 
 from ..conftest import ROOT
-
-DIGITS = ROOT / "networks" / "digits"
-MODEL, DATASET = f"{DIGITS / 'model.py'}:ai8xsim_digits", f"{DIGITS / 'dataset.py'}:digits"
-
-pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-
-
-def recipe(**given: Any) -> Recipe:
-    return Recipe(**{"epochs": 4, "policy": Policy(2), "seed": 3, "learning_rate": 4e-3} | given)
-
-
-def begin(given: Recipe, model: Any = None) -> Training:
-    seed_generators(given.seed)
-    with setting("MAX78000"):
-        made = model or load_model(MODEL, 10, 1, (8, 8), bias=True)
-    return Training.begin(made, Goal.of(find_dataset(DATASET)), given, "ai8xsim_digits")
-
-
-def data(items: int = 256) -> Data:
-    train, test = find_dataset(DATASET).load(DIGITS, act_mode_8bit=False)
-    return Data(torch.utils.data.Subset(train, range(min(items, len(train)))), test)
-
-
-def state(path: Path) -> dict[str, bytes]:
-    return {name: value.tobytes() for name, value in read_state(path).tensors.items()}
+from .runs import DATASET, DIGITS, MODEL, begin, data, made, recipe, run
 
 
 def test_it_learns_and_its_quantized_checkpoint_computes_what_was_trained(tmp_path: Path) -> None:
@@ -73,60 +48,21 @@ def test_it_learns_and_its_quantized_checkpoint_computes_what_was_trained(tmp_pa
     assert np.array_equal((trained.double() * 2**14).numpy(), chip)
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_resumed_training_gives_the_same_checkpoint(stop: int, tmp_path: Path) -> None:
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    for folder in (whole, halves):
-        folder.mkdir()
-    begin(recipe()).run(data(), whole)
-
-    class StoppedError(Exception):
-        pass
-
-    def tell(epoch: Any) -> None:
-        if epoch.number == stop:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        begin(recipe()).run(data(), halves, tell=tell)
-    names = ("qat_checkpoint.pth.tar", "checkpoint.pth.tar")
-    resumed = read_training(next(halves / name for name in names if (halves / name).exists()))
-    resumed.check(recipe())
-    with setting("MAX78000"):
-        model = load_model(MODEL, 10, 1, (8, 8), bias=True)
-    again = Training.resume(model, Goal.of(find_dataset(DATASET)), recipe(), resumed)
-    result = again.run(data(), halves)
-    assert [epoch.number for epoch in result.epochs] == list(range(stop + 1, 4))
-    for name in ("qat_checkpoint.pth.tar", "qat_best.pth.tar", "best.pth.tar"):
-        assert state(halves / name) == state(whole / name), name
+def test_a_policy_that_begins_after_the_end_draws_a_warning() -> None:
+    assert recipe(epochs=4, policy=Policy(3)).diagnostics == ()
+    assert recipe(policy=None).diagnostics == ()
+    (found,) = recipe(epochs=4, policy=Policy(4)).diagnostics
+    assert (found.severity.value, found.code) == ("warning", "no-quantized-epoch")
+    assert "begins at epoch 4, of 4 from 0" in found.message
 
 
-def test_resuming_with_another_recipe_is_refused_but_longer_is_not(tmp_path: Path) -> None:
-    begin(recipe(epochs=1, policy=None)).run(data(), tmp_path)
-    resumed = read_training(tmp_path / "checkpoint.pth.tar")
-    resumed.check(recipe(epochs=9, policy=None))
+def test_a_model_without_layers_to_quantize_is_refused(tmp_path: Path) -> None:
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     with pytest.raises(InputError) as refusal:
-        resumed.check(recipe(epochs=1, policy=None, batch_size=32))
-    assert refusal.value.diagnostics[0].notes == ("`batch_size` was 64 and is 32",)
-
-
-def test_a_checkpoint_of_another_kind_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no training can be resumed"):
-        read_training(DIGITS / "checkpoint.pth.tar")
-    (tmp_path / "text").write_text("hello")
-    with pytest.raises(CheckpointError, match="no training can be resumed"):
-        read_training(tmp_path / "text")
-
-
-def test_a_checkpoint_that_would_run_code_does_not(tmp_path: Path) -> None:
-    class Evil:
-        def __reduce__(self) -> Any:
-            return os.mkdir, (str(tmp_path / "made"),)
-
-    torch.save({"epoch": Evil()}, tmp_path / "evil.pth.tar")
-    with pytest.raises(CheckpointError):
-        read_training(tmp_path / "evil.pth.tar")
-    assert not (tmp_path / "made").exists()
+        begin(recipe(), plain)
+    assert [d.code for d in refusal.value.diagnostics] == ["nothing-to-quantize"]
+    floats = begin(recipe(epochs=1, policy=None), plain).run(data(64), tmp_path)
+    assert floats.best.exists()
 
 
 def test_checkpoints_have_the_vendors_form(tmp_path: Path) -> None:
@@ -135,7 +71,6 @@ def test_checkpoints_have_the_vendors_form(tmp_path: Path) -> None:
     assert set(stored) == {
         "epoch", "arch", "state_dict", "optimizer_type", "optimizer_state_dict", "compression_sched", "extras",
     }  # fmt: skip
-    assert stored["optimizer_type"] is torch.optim.Adam
     assert stored["epoch"] == 1
     of_conv1 = [key for key in stored["state_dict"] if key.startswith("conv1.")]
     assert of_conv1 == [f"conv1.{name}" for name in (
@@ -145,28 +80,27 @@ def test_checkpoints_have_the_vendors_form(tmp_path: Path) -> None:
     assert stored["state_dict"]["conv1.weight_bits"].item() == 8
 
 
-def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    items = [(torch.zeros(1, 8, 8), 10)] * 4
-    with pytest.raises(InputError, match="a label is 10; the model tells 10 classes apart"):
-        begin(recipe()).run(Data(items, items), tmp_path)
-    items = [(torch.zeros(1, 8, 8), torch.zeros(5, 5, dtype=torch.long))] * 4
-    with pytest.raises(InputError, match="the labels are 5x5") as refusal:
-        begin(recipe()).run(Data(items, items), tmp_path)
-    assert refusal.value.diagnostics[0].code == "labels-do-not-fit"
-
-
-def test_items_that_the_model_cannot_compute_are_refused(tmp_path: Path) -> None:
-    items = [(torch.zeros(3, 8, 8), 1)] * 4
-    with pytest.raises(InputError, match="cannot compute an item of 3x8x8") as refusal:
-        begin(recipe()).run(Data(items, items), tmp_path)
-    assert refusal.value.diagnostics[0].code == "model-failed"
-
-
-def test_a_loss_without_bound_ends_the_training(tmp_path: Path) -> None:
-    items = [(torch.full((1, 8, 8), float("nan")), 1)] * 4
-    with pytest.raises(InputError, match="lower the learning rate") as refusal:
-        begin(recipe()).run(Data(items, items), tmp_path)
-    assert refusal.value.diagnostics[0].code == "loss-not-finite"
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["checkpoint.pth.tar", "qat_checkpoint.pth.tar"])
+def test_checkpoints_restore_the_vendors_optimizer_and_masks(kind: Any, name: str, tmp_path: Path) -> None:
+    """Its tools make an optimizer of all parameters, trained or not, and look each one up among the masks."""
+    training = begin(recipe(epochs=2, policy=Policy(1), optimizer=kind))
+    training.run(data(64), tmp_path)
+    stored = torch.load(tmp_path / name, weights_only=False)
+    parameters = dict(
+        training.model.named_parameters()
+    )  # the biases that folding leaves are there from the start
+    optimizer = stored["optimizer_type"](parameters.values(), lr=1)
+    optimizer.load_state_dict(stored["optimizer_state_dict"])
+    trained = {key for key, parameter in parameters.items() if parameter.requires_grad}
+    assert {key for key, parameter in parameters.items() if parameter in optimizer.state} == trained
+    for parameter, state in optimizer.state.items():
+        moments = [value for value in state.values() if value.dim()]
+        assert moments
+        assert all(moment.shape == parameter.shape for moment in moments)
+    masks = stored["compression_sched"]["masks_dict"]
+    assert list(masks) == list(parameters)
+    assert set(masks.values()) == {None}
 
 
 def test_numbers_and_pixels_are_learnt_too(tmp_path: Path) -> None:
@@ -197,15 +131,6 @@ def test_a_folded_output_is_unfolded_for_the_labels(tmp_path: Path) -> None:
     assert Goal("classes", 2, fold_ratio=2).score(folded, labels).mean == 1
 
 
-def run(
-    folder: Path, *words: str, files: tuple[str, str] = (MODEL, DATASET)
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ai8xsim", "train", *files, "--data", str(DIGITS), "--use-bias"]
-    return subprocess.run(
-        [*command, "--output", str(folder), *words], capture_output=True, text=True, cwd=ROOT, check=False
-    )
-
-
 def test_the_command_trains_and_refuses_to_overwrite(tmp_path: Path) -> None:
     shown = run(tmp_path / "run", "--epochs", "2", "--json")
     assert shown.returncode == 0, shown.stderr
@@ -214,9 +139,88 @@ def test_the_command_trains_and_refuses_to_overwrite(tmp_path: Path) -> None:
     again = run(tmp_path / "run", "--epochs", "2")
     assert again.returncode == 2
     assert "--resume goes on from it" in again.stderr
-    other = run(tmp_path / "run", "--epochs", "3", "--resume", "--seed", "9")
+    other = run(tmp_path / "run", "--epochs", "3", "--resume", "--seed", "9", "--device", "MAX78002")
     assert other.returncode == 1
     assert "cannot-resume" in other.stderr
+    assert "`seed` was 0 and is 9" in other.stderr
+    assert "`device` was 'MAX78000' and is 'MAX78002'" in other.stderr
+    longer = run(tmp_path / "run", "--epochs", "4", "--resume", "--json")
+    assert longer.returncode == 0, longer.stderr
+    epochs = [(epoch["number"], epoch["is_quantized"]) for epoch in json.loads(longer.stdout)["epochs"]]
+    assert epochs == [(2, True), (3, True)]
+
+
+def test_force_begins_anew_once_all_is_well(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    begin(recipe(epochs=2, policy=Policy(1))).run(data(64), made(folder))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    typo = run(folder, "--force", files=(MODEL + "s", DATASET))
+    assert typo.returncode == 1
+    assert "has no `ai8xsim_digitss`" in typo.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    anew = run(folder, "--force", "--no-qat", "--epochs", "1", "--quiet")
+    assert anew.returncode == 0, anew.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pth.tar", "checkpoint.pth.tar"]
+    assert (folder / "best.pth.tar").read_bytes() != before["best.pth.tar"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_checkpoint_of_a_training_keeps_another_one_from_beginning(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    words = ["train", MODEL, DATASET, "--data", str(DIGITS), "--output", str(tmp_path)]
+    shown = CliRunner().invoke(cli, words, standalone_mode=False)
+    assert f"{name} exists" in str(shown.exception)
+    resumed = CliRunner().invoke(cli, [*words, "--resume"], standalone_mode=False)
+    if name in RESUMABLE:
+        assert isinstance(resumed.exception, CheckpointError)
+    else:
+        assert "holds no checkpoint to resume from" in str(resumed.exception)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--torch-device", "meta", "cannot compute on 'meta'"),
+        ("--torch-device", "nothing", "cannot compute on 'nothing'"),
+        ("--seed", "99999999999999999999", "'--seed'"),
+    ],
+)
+def test_options_that_pytorch_cannot_take_are_wrong_usage(
+    option: str, value: str, words: str, tmp_path: Path
+) -> None:
+    given = ["train", MODEL, DATASET, "--data", str(DIGITS), "--output", str(tmp_path), option, value]
+    shown = CliRunner().invoke(cli, given, standalone_mode=False)
+    assert isinstance(shown.exception, click.UsageError)
+    assert words in shown.exception.format_message()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    given = [
+        "train",
+        MODEL,
+        DATASET,
+        "--data",
+        str(DIGITS),
+        "--output",
+        str(tmp_path),
+        "--torch-device",
+        "cuda",
+    ]
+    shown = CliRunner().invoke(cli, given, standalone_mode=False)
+    assert isinstance(shown.exception, click.UsageError)
+
+
+def test_small_squared_errors_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    with EpochTable("mse", 1) as table:
+        table.show(Epoch(0, False, 1e-3, 0.5, 0.00123456, True))
+        table.finish(Result((), Path("best.pth.tar"), 0.0000456))
+    shown = capsys.readouterr().out
+    assert "0.00123" in shown
+    assert "best.pth.tar: 4.56e-05 mse of the test set" in shown
+    with EpochTable("top1", 1) as table:
+        table.finish(Result((), Path("best.pth.tar"), 97.5))
+    assert "97.50 % right" in capsys.readouterr().out
 
 
 def test_one_file_may_hold_model_and_data_set(tmp_path: Path) -> None:
@@ -235,21 +239,6 @@ def test_the_command_refuses_a_policy_for_an_unknown_layer(tmp_path: Path) -> No
     assert shown.returncode == 1
     assert "the model has no layer `conv33`" in shown.stderr
     assert "did you mean `conv3`?" in shown.stderr
-
-
-@pytest.mark.deep
-def test_a_killed_training_resumes_to_the_same_checkpoint(tmp_path: Path) -> None:
-    options = ("--epochs", "8", "--seed", "5", "--quiet")
-    assert run(tmp_path / "whole", *options).returncode == 0
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "ai8xsim", "train", MODEL, DATASET, "--data", str(DIGITS), "--use-bias"]
-    with subprocess.Popen([*command, "--output", str(folder), *options], cwd=ROOT) as process:
-        while not (folder / "checkpoint.pth.tar").exists():
-            time.sleep(0.05)
-        time.sleep(1)
-        process.send_signal(signal.SIGKILL)
-    assert run(folder, *options, "--resume").returncode == 0
-    assert state(folder / "qat_best.pth.tar") == state(tmp_path / "whole" / "qat_best.pth.tar")
 
 
 @pytest.mark.deep

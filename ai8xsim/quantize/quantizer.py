@@ -1,10 +1,4 @@
-"""Trained checkpoint -> quantized checkpoint, as the vendor's quantizer does it where that is right.
-
-Source: `spec/TRAINING.md` 4 and 7. What is done otherwise than there, because it is a fault: the width of a layer
-comes from the layer of the description, not from a running count of tensors; a batch normalization is folded along
-the outputs (also of a transposed convolution) and with its eps; a width other than 8 is written as `weight_bits`;
-clipping chooses the shift, and works for layers with a bias.
-"""
+"""Layer by layer: fold, choose the shift, round."""
 
 import os
 from collections.abc import Mapping
@@ -17,14 +11,22 @@ from numpy.typing import NDArray
 
 from ai8xsim.checkpoint.names import WeightKey, find_weights
 from ai8xsim.checkpoint.state import TrainedCheckpoint, read_state
-from ai8xsim.diagnostics import Span, error
-from ai8xsim.errors import CheckpointError
+from ai8xsim.diagnostics import Diagnostic, Span, error, errors_among
+from ai8xsim.errors import CheckpointError, ResolveError
 from ai8xsim.network import NetworkDescription
+from ai8xsim.quantize.faults import (
+    WIDTHS,
+    Described,
+    checkpoint_faults,
+    described_layers,
+    network_faults,
+    outputs_axis,
+)
 
 Floats = NDArray[Any]
 Clip = Literal["max", "avgmax", "stddev", "scale"]
 CLIPS: tuple[Clip, ...] = ("max", "avgmax", "stddev", "scale")
-WIDTHS = (1, 2, 4, 8)
+LARGEST_INTEGER = 128  # of 8 bits; floats from 2**23 on are integers too, and no quantizer made them
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ class QuantizedLayer:
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """The new state, key by key in the order of the file, and what was done per layer."""
+    """The new state, key by key in the order of the file, and what was done per layer. diagnostics: warnings."""
 
     trained: TrainedCheckpoint
     state: Mapping[str, Floats]
     layers: tuple[QuantizedLayer, ...]
+    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass
@@ -90,7 +93,7 @@ def quantize(
     """The quantized form of the trained checkpoint in a file.
 
     network: gives widths (`quantization`) and tells transposed convolutions; k-th weights, k-th layer that has any.
-    Raises CheckpointError, OSError.
+    Raises CheckpointError, ResolveError where the description is of another model, OSError.
     """
     if options.bits not in WIDTHS:
         raise ValueError(f"bits is {options.bits}; it must be one of {WIDTHS}")
@@ -99,18 +102,21 @@ def quantize(
     if not keys:
         fault = error("no-weights", "the checkpoint has no weights to quantize", Span(trained.path))
         raise CheckpointError([fault])
-    if all(
-        _is_integral(trained.tensors[key.key]) and np.abs(trained.tensors[key.key]).max() > 1 for key in keys
-    ):
+    if all(_is_quantized(trained.tensors[key.key]) for key in keys):
         message = "the checkpoint is quantized already: its weights are integers"
         raise CheckpointError([error("already-quantized", message, Span(trained.path))])
-    described = _described(keys, network)
+    mismatches = [] if network is None else network_faults(trained, keys, network)
+    if errors_among(mismatches):
+        raise ResolveError(mismatches)
+    described = described_layers(keys, network)
+    found = checkpoint_faults(trained, keys, described)
+    if errors_among(found):
+        raise CheckpointError(found)
     work = _Work({key: np.array(value) for key, value in trained.tensors.items()})
     for key in keys:
-        width, is_transposed = described.get(key.key, (None, False))
-        _quantize_layer(work, key, width, is_transposed, options)
+        _quantize_layer(work, key, described.get(key.key, Described()), options)
     state = {key: value for key, value in work.state.items() if key not in work.gone}
-    return Quantized(trained, MappingProxyType(state), tuple(work.layers))
+    return Quantized(trained, MappingProxyType(state), tuple(work.layers), (*mismatches, *found))
 
 
 def save_quantized(quantized: Quantized, file: BinaryIO) -> None:
@@ -139,36 +145,19 @@ def _all_weights(tensors: Mapping[str, Floats]) -> list[WeightKey]:
     return [*first, *(key for name in others for key in find_weights({name: rest[name]}))]
 
 
-def _is_integral(values: Floats) -> bool:
-    return bool(np.all(values == np.floor(values)))
+def _is_quantized(values: Floats) -> bool:
+    """Whether these are integers as quantizing leaves them."""
+    return bool(np.all(values == np.floor(values))) and 1 < np.abs(values).max() <= LARGEST_INTEGER
 
 
-def _described(
-    keys: list[WeightKey], network: NetworkDescription | None
-) -> dict[str, tuple[int | None, bool]]:
-    """For each weight, the width that its layer states, and whether the layer is a transposed convolution."""
-    if network is None:
-        return {}
-    takers = [
-        x for x in network.layers if x.has_convolution and not x.is_bypassed and x.weight_source is None
-    ]
-    first_prefix = keys[0].prefix
-    own = [key for key in keys if key.prefix == first_prefix]
-    described = {}
-    for key, layer in zip(own, takers, strict=False):
-        given = layer.quantization.value if layer.quantization else None
-        width = 1 if isinstance(given, str) else given
-        described[key.key] = (width, layer.operation == "convtranspose2d")
-    return described
-
-
-def _quantize_layer(
-    work: _Work, key: WeightKey, width: int | None, is_transposed: bool, options: QuantizeOptions
-) -> None:
+def _quantize_layer(work: _Work, key: WeightKey, described: Described, options: QuantizeOptions) -> None:
     state = work.state
-    notes = _fold(work, key, is_transposed, options)
+    notes = _fold(work, key, described.is_transposed, options)
     weight, bias = state[key.key].astype(np.float32), state.get(key.bias)
-    bits = width or int(_scalar(state, f"{key.owner}.weight_bits")) or options.bits
+    trained_bits = int(_scalar(state, f"{key.owner}.weight_bits"))
+    bits = described.width or trained_bits or options.bits
+    if trained_bits not in {0, bits}:
+        notes.append(f"it was trained for {trained_bits} bits; the description says {bits}")
     unit = np.float32(2 ** (bits - 1))
     shift = _scale(state, key, weight, bias, bits, options)
     largest, lowest, highest = _largest(weight, bias), -unit, unit - 1
@@ -192,6 +181,8 @@ def _quantize_layer(
     output_shift = int(state[f"{key.owner}.output_shift"][0])
     rms = float(np.sqrt(np.mean(difference**2)))
     count = weight.size + (bias.size if bias is not None else 0)
+    if saturated > count / 2:
+        notes.append("most of its values saturate")
     work.layers.append(
         QuantizedLayer(key.layer, bits, output_shift, largest, saturated, count, rms, tuple(notes))
     )
@@ -266,7 +257,7 @@ def _settings(state: dict[str, Floats], key: WeightKey, bits: int, shift: int) -
         state[f"{owner}.{name}"] = np.array([value], np.float32)
 
 
-def _fold(work: _Work, key: WeightKey, is_transposed: bool, options: QuantizeOptions) -> list[str]:
+def _fold(work: _Work, key: WeightKey, is_transposed: bool | None, options: QuantizeOptions) -> list[str]:
     """Fold the layer's batch normalization, if it has one, into weight and bias. Returns what was done."""
     state, owner = work.state, key.owner
     mean, variance = state.get(f"{owner}.bn.running_mean"), state.get(f"{owner}.bn.running_var")
@@ -276,7 +267,8 @@ def _fold(work: _Work, key: WeightKey, is_transposed: bool, options: QuantizeOpt
     gamma = state.get(f"{owner}.bn.weight", np.ones_like(mean)) / np.float32(divisor)
     beta = state.get(f"{owner}.bn.bias", np.zeros_like(mean)) / np.float32(divisor)
     scale = gamma / np.sqrt(variance + np.float32(options.eps))
-    axis = 1 if is_transposed else 0
+    axis = outputs_axis(state[key.key].shape, mean.size, is_transposed)
+    assert axis is not None  # the sizes were checked
     shape = [1] * state[key.key].ndim
     shape[axis] = -1
     bias = state.get(key.bias, np.zeros_like(mean))
