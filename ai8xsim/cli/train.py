@@ -68,7 +68,7 @@ def train(model: str, dataset: str, **flags: Any) -> int:
     last = _last_checkpoint(flags)
     try:
         recipe, data, training = _prepared(model, dataset, flags, last)
-    except (ValueError, RuntimeError) as fault:
+    except ValueError as fault:
         raise click.UsageError(str(fault).partition("\n")[0]) from None
     flags["output"].mkdir(parents=True, exist_ok=True)
     quiet = flags["quiet"] or flags["as_json"]

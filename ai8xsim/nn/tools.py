@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ai8xsim.checkpoint.names import split_prefix
 from ai8xsim.nn.elementwise import Eltwise
@@ -44,12 +44,19 @@ def _fold(layer: Layer) -> None:
     beta = norm.bias if norm.affine else torch.zeros_like(mean)
     with torch.no_grad():
         scale = gamma / VENDOR_DIVISOR / torch.sqrt(variance + norm.eps)
-        shape = [1] * op.weight.dim()
-        shape[1 if isinstance(op, nn.ConvTranspose2d) else 0] = -1
         bias = op.bias if op.bias is not None else torch.zeros_like(mean)
-        op.weight.mul_(scale.reshape(shape))
+        op.weight.mul_(_by_output(op, scale))
         op.bias = nn.Parameter((bias - mean) * scale + beta / VENDOR_DIVISOR)
     layer.bn = None
+
+
+def _by_output(op: Any, values: Tensor) -> Tensor:
+    """One value for each output, in a shape that multiplies the weight. A transposed one is (in, out / groups, ...)."""
+    taps = [1] * (op.weight.dim() - 2)
+    if not isinstance(op, nn.ConvTranspose2d):
+        return values.reshape(-1, 1, *taps)
+    by_group = values.reshape(op.groups, -1).repeat_interleave(len(op.weight) // op.groups, dim=0)
+    return by_group.reshape(len(op.weight), -1, *taps)
 
 
 def initiate_qat(model: nn.Module, qat_policy: Mapping[str, Any], export: bool = False) -> None:

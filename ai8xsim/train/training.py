@@ -16,6 +16,7 @@ from ai8xsim.diagnostics import error
 from ai8xsim.errors import InputError
 from ai8xsim.files import write_file
 from ai8xsim.nn import Layer, fuse_bn_layers, initiate_qat, update_optimizer
+from ai8xsim.nn.guard import file_of, guarded
 from ai8xsim.train.batches import Batches, Data, Name
 from ai8xsim.train.goal import Goal, Score
 from ai8xsim.train.recipe import Recipe
@@ -185,12 +186,12 @@ class Training:
         return total / max(count, 1)
 
     def _output(self, x: Tensor) -> Tensor:
-        try:
-            output: Tensor = self.model(x.to(self.device).float())
-        except (RuntimeError, ValueError, IndexError) as fault:
-            message = f"the model cannot compute an item of {'x'.join(map(str, x.shape[1:]))}"
-            found = error("model-failed", message, notes=(str(fault).partition("\n")[0],))
-            raise InputError([found]) from fault
+        items = "x".join(map(str, x.shape[1:]))
+        with guarded(f"the model, given items of {items},", file_of(self.model)):
+            output = self.model(x.to(self.device).float())
+        if not isinstance(output, Tensor):
+            message = f"the model returns a {type(output).__name__}, not one tensor"
+            raise InputError([error("model-failed", message, help="return what the last layer computes")])
         return output
 
     def _score(self, batches: Batches) -> float:

@@ -332,6 +332,32 @@ def test_a_normalization_is_no_arithmetic_of_the_chip() -> None:
         module(torch.zeros(1, 1, 8, 8))
 
 
+FOLDED = {
+    "FusedConv1dBN": (4, 6, 3),
+    "FusedConv2dBN": (4, 6, 3),
+    "FusedDepthwiseConv2dBN": (4, 8, 3),
+    "FusedConvTranspose2dBN": (4, 6, 3),
+    "FusedDepthwiseConvTranspose2dBN": (4, 8, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "sizes"), FOLDED.items(), ids=FOLDED)
+def test_a_folded_normalization_is_the_same_function(name: str, sizes: tuple[int, ...]) -> None:
+    torch.manual_seed(3)
+    with ai8x.setting("MAX78002"):
+        module = getattr(ai8x, name)(*sizes, bias=True)
+    norm = module.bn
+    for values in (norm.weight, norm.bias, norm.running_mean):
+        values.data.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    x = torch.rand(2, 4, 9, 9)[..., : 9 if "2d" in name else 1].squeeze(-1) - 0.5
+    with torch.no_grad():
+        before = module.eval()(x)
+        ai8x.fuse_bn_layers(module)
+        assert module.bn is None
+        assert torch.allclose(module(x), before, atol=1e-5)
+
+
 def test_an_empty_batch_has_an_empty_output() -> None:
     with ai8x.setting("MAX78000", simulate=True):
         module = ai8x.Conv2d(1, 2, 3)

@@ -121,7 +121,7 @@ def test_a_model_that_cannot_learn_is_refused(tmp_path: Path) -> None:
 
 def test_items_that_the_model_cannot_compute_are_refused(tmp_path: Path) -> None:
     items = [(torch.zeros(3, 8, 8), 1)] * 4
-    with pytest.raises(InputError, match="cannot compute an item of 3x8x8") as refusal:
+    with pytest.raises(InputError, match="the model, given items of 3x8x8, failed") as refusal:
         begin(recipe()).run(Data(items, items), tmp_path)
     assert refusal.value.diagnostics[0].code == "model-failed"
 
