@@ -6,7 +6,9 @@ which is what importing a model means.
 """
 
 import importlib.util
+import linecache
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -121,14 +123,28 @@ def _standing_in(
 
 
 def _lies_in(module: ModuleType, folders: Sequence[str]) -> bool:
-    """Whether a module is the user's own: not one of Python's, or installed in an environment within the repository.
-
-    Forgetting those would load them twice, which compiled ones do not survive.
-    """
+    """Whether a module is the user's own. Others are not forgotten: compiled ones do not survive to be loaded twice."""
     file = getattr(module, "__file__", None)
-    if file is None or not any(Path(file).is_relative_to(folder) for folder in folders):
+    return file is not None and is_own(Path(file), folders)
+
+
+def is_own(file: Path, folders: Sequence[str]) -> bool:
+    """Whether a file in one of the folders is neither Python's nor installed in an environment that lies there."""
+    if not any(file.is_relative_to(folder) for folder in folders):
         return False
     installed = (get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    return not (
-        INSTALLED & set(Path(file).parts) or any(Path(file).is_relative_to(path) for path in installed)
-    )
+    return not (INSTALLED & set(file.parts) or any(file.is_relative_to(path) for path in installed))
+
+
+def line_of(fault: BaseException, path: Path, folders: Sequence[str]) -> Span:
+    """The innermost line of the user's own files that an exception went through; of the file itself where it did."""
+    frames = traceback.extract_tb(fault.__traceback__)
+    own = [frame for frame in frames if is_own(Path(frame.filename).resolve(), folders)]
+    in_file = [frame for frame in own if Path(frame.filename).resolve() == path.resolve()]
+    if not own:
+        return Span(str(path))
+    chosen = (in_file or own)[-1]
+    text = linecache.getline(chosen.filename, chosen.lineno or 0).rstrip("\n")
+    column = len(text) - len(text.lstrip()) + 1
+    file = str(path) if in_file else chosen.filename
+    return Span(file, chosen.lineno or 0, column, len(text.strip()), text)

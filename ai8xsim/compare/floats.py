@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.checkpoint.state import read_state
 from ai8xsim.compare.measures import Observed
 from ai8xsim.compare.model import Factory, Matched, match, observe, with_fitting_biases
 from ai8xsim.nn import Layer, fuse_bn_layers, load_checkpoint, setting
 from ai8xsim.program import Program
+from ai8xsim.quantize.quantizer import read_trained
 
 STEPS = 128  # of data in [-1, 1)
 
@@ -42,7 +42,8 @@ def float_outputs(
 
 def _fill_with_floats(model: nn.Module, path: str | os.PathLike[str]) -> None:
     """Take the checkpoint's real weights, fold its batch normalizations where it still has any, quantize nothing."""
-    if not any(".bn." in name for name in read_state(path).tensors):
+    trained, _ = read_trained(path)
+    if not any(".bn." in name for name in trained.tensors):
         fuse_bn_layers(model)
     load_checkpoint(model, path)
     fuse_bn_layers(model)

@@ -1,8 +1,6 @@
 """A data set as a data-set file describes it, and the call of its loader."""
 
-import linecache
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -13,7 +11,7 @@ from typing import IO, Any, NoReturn
 
 from ai8xsim.diagnostics import Diagnostic, Span, error
 from ai8xsim.errors import InputError
-from ai8xsim.models import UserFile
+from ai8xsim.models import UserFile, line_of
 
 LINES_KEPT = 5
 
@@ -117,19 +115,9 @@ class Dataset:
         raise InputError([found]) from fault
 
     def _place(self, fault: BaseException) -> Span:
-        """The innermost line of the user's own files that the exception went through."""
-        folders = self.source.folders if self.source else ()
-        frames = traceback.extract_tb(fault.__traceback__)
-        own = [f for f in frames if any(Path(f.filename).is_relative_to(folder) for folder in folders)]
-        in_file = [f for f in own if self.source and Path(f.filename).resolve() == self.source.path.resolve()]
-        if not own:
+        if self.source is None:
             return Span(self.span.file)
-        chosen = (in_file or own)[-1]
-        line = chosen.lineno or 0
-        text = linecache.getline(chosen.filename, line).rstrip("\n")
-        column = len(text) - len(text.lstrip()) + 1
-        file = self.span.file if chosen in in_file else chosen.filename
-        return Span(file, line, column, len(text.strip()), text)
+        return line_of(fault, self.source.path, self.source.folders)
 
     def _checked(self, result: Any, asked: tuple[bool, bool], printed: tuple[str, ...]) -> tuple[Any, Any]:
         mend = "return `train_dataset, test_dataset`, with None for one that was not asked for"

@@ -1,15 +1,14 @@
 """Whatever a user's model raises becomes a diagnostic that names the line."""
 
-import linecache
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
-from ai8xsim.diagnostics import Span, closest, error
+from ai8xsim.diagnostics import closest, error
 from ai8xsim.errors import Ai8xsimError, InputError
+from ai8xsim.models import line_of
 
 SIGNATURE = "factory(pretrained=False, num_classes, num_channels, dimensions, bias, **kwargs)"
 
@@ -23,7 +22,7 @@ def guarded(what: str, path: Path | None) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as fault:
         name = "it ended the program" if isinstance(fault, SystemExit) else f"{type(fault).__name__}: {fault}"
-        place = _place(fault, path)
+        place = None if path is None else line_of(fault, path, [str(path.resolve().parent)])
         label = "it failed here" if place and place.line else ""
         found = error("model-failed", f"{what} failed", place, label, (name.strip(),), _mend(fault))
         raise InputError([found]) from fault
@@ -33,21 +32,6 @@ def file_of(model: nn.Module) -> Path | None:
     """The file that a model's forward is written in."""
     code = getattr(type(model).forward, "__code__", None)
     return None if code is None else Path(code.co_filename)
-
-
-def _place(fault: BaseException, path: Path | None) -> Span | None:
-    """The innermost line of the file, or of another one in its folder, that the exception went through."""
-    if path is None:
-        return None
-    frames = traceback.extract_tb(fault.__traceback__)
-    in_file = [frame for frame in frames if Path(frame.filename).resolve() == path.resolve()]
-    beside = [frame for frame in frames if Path(frame.filename).resolve().parent == path.resolve().parent]
-    if not in_file and not beside:
-        return Span(str(path))
-    chosen = (in_file or beside)[-1]
-    text = linecache.getline(chosen.filename, chosen.lineno or 0).rstrip("\n")
-    column = len(text) - len(text.lstrip()) + 1
-    return Span(chosen.filename, chosen.lineno or 0, column, len(text.strip()), text)
 
 
 def _mend(fault: BaseException) -> str:

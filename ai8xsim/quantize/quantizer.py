@@ -97,14 +97,7 @@ def quantize(
     """
     if options.bits not in WIDTHS:
         raise ValueError(f"bits is {options.bits}; it must be one of {WIDTHS}")
-    trained = read_state(path)
-    keys = [key for key in _all_weights(trained.tensors) if trained.tensors[key.key].ndim > 1]
-    if not keys:
-        fault = error("no-weights", "the checkpoint has no weights to quantize", Span(trained.path))
-        raise CheckpointError([fault])
-    if all(_is_quantized(trained.tensors[key.key]) for key in keys):
-        message = "the checkpoint is quantized already: its weights are integers"
-        raise CheckpointError([error("already-quantized", message, Span(trained.path))])
+    trained, keys = read_trained(path)
     mismatches = [] if network is None else network_faults(trained, keys, network)
     if errors_among(mismatches):
         raise ResolveError(mismatches)
@@ -117,6 +110,20 @@ def quantize(
         _quantize_layer(work, key, described.get(key.key, Described()), options)
     state = {key: value for key, value in work.state.items() if key not in work.gone}
     return Quantized(trained, MappingProxyType(state), tuple(work.layers), (*mismatches, *found))
+
+
+def read_trained(path: str | os.PathLike[str]) -> tuple[TrainedCheckpoint, list[WeightKey]]:
+    """A checkpoint before quantization, and its weights. Raises CheckpointError for any other one, OSError."""
+    trained = read_state(path)
+    keys = [key for key in _all_weights(trained.tensors) if trained.tensors[key.key].ndim > 1]
+    if not keys:
+        fault = error("no-weights", "the checkpoint has no weights to quantize", Span(trained.path))
+        raise CheckpointError([fault])
+    if all(_is_quantized(trained.tensors[key.key]) for key in keys):
+        message = "the checkpoint is quantized already: its weights are integers"
+        mend = "give the one that the training wrote"
+        raise CheckpointError([error("already-quantized", message, Span(trained.path), help=mend)])
+    return trained, keys
 
 
 def save_quantized(quantized: Quantized, file: BinaryIO) -> None:

@@ -91,6 +91,12 @@ def test_floats_need_a_model(tmp_path: Path) -> None:
     assert "--trained needs --model" in shown.stderr
 
 
+def test_a_quantized_checkpoint_is_no_trained_one(tmp_path: Path) -> None:
+    shown = run(tmp_path, *files(tmp_path), "--model", "model.py:tiny", "--trained", "q.pth.tar")
+    assert shown.returncode == 1
+    assert "error[already-quantized]" in shown.stderr
+
+
 class Outline(HTMLParser):
     """Text, tags and what a page would fetch."""
 
