@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ai8xsim.nn.operands import Numbers, Operands, operands_of
+
 ZERO = 128  # the byte of the value 0: oneDNN multiplies unsigned by signed bytes
 # Within these bounds oneDNN's float32 holds every sum that does not saturate, and the quarter that rounds it.
 LEAST_UNIT, MOST_BIAS, MOST_PRODUCTS = 2.0**-13, 1 << 22, 1 << 15
@@ -24,37 +26,6 @@ PIECE_VALUES = 1 << 17  # measured: what is made of so many floats on the way st
 ONE_DIMENSIONAL = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d)
 
 Pair = tuple[int, int]
-
-
-class Numbers(NamedTuple):
-    """A layer's own numbers, as its checkpoint holds them; `unit`: what one of the accumulator is in the output."""
-
-    weight: Tensor
-    bias: Tensor | None
-    unit: float
-    activation: str | None
-
-    def same(self, other: "Numbers") -> bool:
-        """Whether each number is equal: whoever changes a parameter need not tell."""
-        if self.bias is None or other.bias is None:
-            has_same_bias = self.bias is other.bias
-        else:
-            has_same_bias = torch.equal(self.bias, other.bias)
-        stated = (self.unit, self.activation) == (other.unit, other.activation)
-        return stated and has_same_bias and torch.equal(self.weight, other.weight)
-
-    def kept(self) -> "Numbers":
-        """The same in tensors that nobody else has."""
-        bias = None if self.bias is None else self.bias.clone()
-        return Numbers(self.weight.clone(), bias, self.unit, self.activation)
-
-
-class Operands(NamedTuple):
-    """What a layer multiplies by and adds, in the accumulator's units, and what one of them is worth in the output."""
-
-    weight: Tensor
-    bias: Tensor
-    unit: float
 
 
 def _of_floats(name: str) -> Any:
@@ -121,10 +92,15 @@ def _with_floats(value: Any) -> Any:
 
 
 def is_usable(x: Tensor) -> bool:
-    """Whether nobody needs a gradient or a graph of what happens to a batch."""
+    """Whether a batch is one that bytes are for: float32, here, and watched by nobody."""
     is_plain = type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu"
-    is_watched = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return (is_plain or type(x) is Activations) and not is_watched
+    return (is_plain or type(x) is Activations) and not is_watched()
+
+
+def is_watched() -> bool:
+    """Whether somebody needs a gradient or a graph of what is computed."""
+    is_traced: bool = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    return is_traced or torch.is_grad_enabled()
 
 
 def bytes_of(x: Tensor) -> Tensor | None:
@@ -255,16 +231,13 @@ class Packed(NamedTuple):
 
 
 def pack(
-    op: nn.Conv1d | nn.Conv2d,
-    numbers: Numbers,
-    operands: Operands,
-    data: Tensor,
-    on_floats: Callable[[Tensor], Tensor],
+    op: nn.Conv1d | nn.Conv2d, numbers: Numbers, data: Tensor, on_floats: Callable[[Tensor], Tensor]
 ) -> Packed:
     """A convolution on bytes, held against `on_floats`, the layer's other road, with a probe of the shape of `data`.
 
     What no convolution could compute is refused too: floats have the better words for it.
     """
+    operands = operands_of(op, numbers, wide=False)
     refused = Packed(numbers.kept(), data.shape[1:], None)
     if not _is_fitting(op, data) or not _is_within(operands):
         return refused

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ai8xsim.nn import arithmetic, int8
+from ai8xsim.nn import arithmetic, int8, operands
 from ai8xsim.nn.setting import Setting, current_setting
 
 WIDTHS = (1, 2, 4, 8)
@@ -49,6 +49,7 @@ class Layer(nn.Module):
         )
         self.output_shift = _fixed(0.0)
         self._packed: int8.Packed | None = None
+        self._scaled: operands.Scaled | None = None
         self.set_bits(None)
 
     def set_bits(self, bits: int | None, shift_quantile: float = 1.0, bias_bits: int | None = None) -> None:
@@ -64,8 +65,8 @@ class Layer(nn.Module):
         self.shift_quantile = _fixed(shift_quantile)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what is packed for this processor."""
-        return {**self.__dict__, "_packed": None}
+        """Without what is prepared of the parameters."""
+        return {**self.__dict__, "_packed": None, "_scaled": None}
 
     @property
     def bits(self) -> int:
@@ -112,9 +113,9 @@ class Layer(nn.Module):
         op: Any = self.op
         if data.numel() == 0:
             return None
-        numbers = int8.Numbers(op.weight, op.bias, self._unit, self.activation)
+        numbers = self._numbers()
         if self._packed is None or not self._packed.is_of(numbers, data):
-            self._packed = int8.pack(op, numbers, self._operands(), data, self._chip_output)
+            self._packed = int8.pack(op, numbers, data, self._chip_output)
         return None if self._packed.products is None else self._packed.products(data)
 
     def _on_floats(self, x: Tensor) -> Tensor:
@@ -148,35 +149,22 @@ class Layer(nn.Module):
             pooled = arithmetic.half_away_from_zero(pooled)
         return arithmetic.saturate(pooled)
 
-    def _operands(self) -> int8.Operands:
-        """The quantized parameters as the chip multiplies and adds them."""
-        bits = self.bits or 8
-        weight, stored = self._parameters_of()
-        if stored is None:
-            stored = weight.new_zeros(self._outputs)
-        return int8.Operands(weight, torch.floor(stored / 2.0 ** (bits - 1)) * 128, self._unit)
+    def _numbers(self) -> operands.Numbers:
+        return operands.numbers_of(self.op, self.bits or 8, float(self.output_shift.item()), self.activation)
 
-    @property
-    def _unit(self) -> float:
-        """What one of the accumulator is worth in the output."""
-        return 1.0 if self.wide else 2.0 ** (float(self.output_shift.item()) + 1 - (self.bits or 8))
-
-    @property
-    def _outputs(self) -> int:
-        op: Any = self.op
-        return int(op.out_features if isinstance(op, nn.Linear) else op.out_channels)
+    def _prepared(self) -> operands.Scaled:
+        """Prepared once, until a number changes; each time for those who want gradients."""
+        numbers = self._numbers()
+        if int8.is_watched():
+            return operands.scaled(self.op, numbers, self.wide)
+        if self._scaled is None or not self._scaled.numbers.same(numbers):
+            self._scaled = operands.scaled(self.op, numbers.kept(), self.wide)
+        return self._scaled
 
     def _chip_output(self, x: Tensor) -> Tensor:
-        """The accumulator in the units of the chip; shifted, rounded, saturated, then activated.
-
-        The shift is a power of two: it goes into the parameters, with the half that rounds up. The sums stay exact,
-        and all that is left to do is to drop the fraction.
-        """
-        weight, bias, unit = self._operands()
-        if unit < 1:
-            bias = bias + 0.5 / unit
-        dtype = arithmetic.exact_dtype(weight, bias, 1 if isinstance(self.op, nn.ConvTranspose2d) else 0)
-        acc = self._operate(x.to(dtype), weight.to(dtype) * unit, bias.to(dtype) * unit)
+        """The accumulator in the units of the chip; shifted, rounded, saturated, then activated."""
+        _, weight, bias = self._prepared()
+        acc = self._operate(x.to(weight.dtype), weight, bias)
         if self.wide:
             return acc
         least = 0 if self.activation == "ReLU" else -128

@@ -26,8 +26,9 @@ def layer(made: Any = ai8x.FusedConv2dReLU, inputs: int = 3, outputs: int = 8, *
     """A quantized layer with drawn weights."""
     generator = torch.Generator().manual_seed(inputs)
     bits = {"weight_bits": 8, "bias_bits": 8, "quantize_activation": True}
+    sizes = {} if made is ai8x.FusedLinearReLU else {"kernel_size": 3, "padding": 1}
     with ai8x.setting("MAX78002", simulate=True):
-        module = made(inputs, outputs, **{"kernel_size": 3, "padding": 1, "bias": True, **bits, **given})
+        module = made(inputs, outputs, **{**sizes, "bias": True, **bits, **given})
     module.op.weight.data = torch.randint(-128, 128, module.op.weight.shape, generator=generator).float()
     module.op.bias.data = torch.randint(-128, 128, (outputs,), generator=generator).float() * 128
     module.output_shift.data = torch.tensor([-4.0])
@@ -183,14 +184,37 @@ def test_other_weights_go_through_floats() -> None:
         assert type(module(X)) is torch.Tensor
 
 
-@pytest.mark.parametrize("name", ["op.weight", "op.bias", "output_shift"])
-def test_changed_numbers_are_noticed(name: str) -> None:
-    module = layer()
+CHANGES: dict[str, Callable[[Any], None]] = {
+    "weight": lambda module: module.op.weight.data.flatten()[0].sub_(100),
+    "bias": lambda module: module.op.bias.data[0].sub_(12800),
+    "no bias": lambda module: setattr(module.op, "bias", None),
+    "shift": lambda module: module.output_shift.data.sub_(2),
+    "bits": lambda module: (module.weight_bits.data.fill_(4), module.output_shift.data.sub_(4)),
+    "activation": lambda module: setattr(module, "activation", "Abs"),
+    "stride": lambda module: setattr(module.op, "stride", (3, 3)),
+    "padding": lambda module: setattr(module.op, "padding", (0, 0)),
+    "double": lambda module: module.double(),
+}
+MADE: dict[str, Callable[[], Any]] = {
+    "Conv2d": lambda: layer(ai8x.FusedConv2dReLU),
+    "ConvTranspose2d": lambda: layer(ai8x.FusedConvTranspose2dReLU),
+    "Linear": lambda: layer(ai8x.FusedLinearReLU, 10, 8),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+def test_changed_numbers_are_noticed(made: Callable[[], Any], change: Callable[[Any], None]) -> None:
+    module = made()
     with torch.no_grad():
         before = module(X)
-        module.get_parameter(name).data.flatten()[0] -= 100 if name != "output_shift" else 2
-        assert torch.equal(module(X), module._on_floats(X))
-        assert not torch.equal(module(X), before)
+        change(module)
+        fresh = copy.deepcopy(module)  # which takes along nothing that was prepared
+        after = module(X)
+        assert torch.equal(after, fresh(X))
+    is_without = isinstance(module.op, nn.Linear) and change in {CHANGES["stride"], CHANGES["padding"]}
+    if change is not CHANGES["double"] and not is_without:
+        assert after.shape != before.shape or not torch.equal(after, before)
 
 
 @pytest.mark.parametrize("shape", [(3, 9, 10), (0, 3, 9, 10), (2, 4, 9, 10), (2, 3, 1, 10), (3,)])
