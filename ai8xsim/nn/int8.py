@@ -21,7 +21,7 @@ ZERO = 128  # the byte of the value 0: oneDNN multiplies unsigned by signed byte
 # Within these bounds oneDNN's float32 holds every sum that does not saturate, and the quarter that rounds it.
 LEAST_UNIT, MOST_BIAS, MOST_PRODUCTS = 2.0**-13, 1 << 22, 1 << 15
 PROBE_SEED = 0
-PIECE_VALUES = 1 << 17  # measured: what is made of so many floats on the way stays in a core's cache
+PIECE_VALUES = 1 << 18  # measured: what is made of so many floats on the way stays in a core's cache
 
 ONE_DIMENSIONAL = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d)
 
