@@ -112,7 +112,8 @@ def _shape_remedy(array: Array, shape: Shape) -> str:
 def _type_fault(array: Array) -> Diagnostic | None:
     if np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating):
         return None
-    message = f"samples are of type {array.dtype}, not integers"
+    kind = type(array.flat[0]).__name__ if array.dtype == object and array.size else array.dtype
+    message = f"samples are of type {kind}, not integers"
     return error("sample-type", message, help="convert them to int8")
 
 

@@ -195,7 +195,7 @@ def test_the_callers_generators_go_on_as_if_nothing_had_been(folder: Path, work:
         (np.zeros((8, 8)), "sample-shape", "sample 7: samples have the shape (8, 8)"),
         (np.zeros((1, 1, 8, 8)), "sample-shape", "sample 7 is a batch of the shape (1, 1, 8, 8)"),
         ("image", "sample-type", "sample 7: samples are of type <U5"),
-        (None, "sample-type", "sample 7: samples are of type object"),
+        (None, "sample-type", "sample 7: samples are of type NoneType"),
         (
             torch.ones(1, 8, 8, dtype=torch.complex64),
             "sample-type",
