@@ -112,7 +112,8 @@ def _shape_remedy(array: Array, shape: Shape) -> str:
 def _type_fault(array: Array) -> Diagnostic | None:
     if np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating):
         return None
-    kind = type(array.flat[0]).__name__ if array.dtype == object and array.size else array.dtype
+    strangers = [type(value).__name__ for value in array.flat[:1] if not isinstance(value, int | float)]
+    kind = strangers[0] if array.dtype == object and strangers else array.dtype
     message = f"samples are of type {kind}, not integers"
     return error("sample-type", message, help="convert them to int8")
 

@@ -245,7 +245,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "beyond 64 bits": ((WHOLE.astype(object) + 2**70).tolist(), TYPE.format("object")),
     "a number": (5, SHAPE.format((), RESHAPE)),
     "None": (None, "samples are of type NoneType, not integers; convert them to int8"),
-    "one number": (3, SHAPE.format((), RESHAPE)),
     "one axis": (np.zeros(60, int), SHAPE.format((60,), RESHAPE)),
     "two axes": (np.zeros((4, 5), int), SHAPE.format((4, 5), RESHAPE)),
     "five axes": (np.zeros((1, 1, 3, 4, 5), int), SHAPE.format((1, 1, 3, 4, 5), RESHAPE)),
