@@ -1,117 +1,45 @@
 """Evaluation on the processor's 8-bit products, where PyTorch has exact ones: several times as fast as on floats.
 
-From layer to layer the activations stay bytes, with the channels next to each other. `Activations` is how they travel:
-a float tensor to everybody who looks at it, and made one when somebody does.
+From layer to layer the activations stay bytes, with the channels next to each other; see `Activations`.
 
 The products are oneDNN's, by names that PyTorch does not promise to keep, and on some processors they saturate. So a
-layer takes this road only after it has computed a probe as its floats do, here and now; otherwise floats it is.
+layer takes this road only after two trials, here and now: the largest products that there are, in its geometry, and
+its own weights on samples of each shape, as its floats compute them. Otherwise floats it is.
 """
 
 from collections.abc import Callable, Iterator
 from functools import reduce
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ai8xsim.nn.activations import ZERO, Activations
 from ai8xsim.nn.operands import Numbers, Operands, operands_of
 
-ZERO = 128  # the byte of the value 0: oneDNN multiplies unsigned by signed bytes
 # Within these bounds oneDNN's float32 holds every sum that does not saturate, and the quarter that rounds it.
-LEAST_UNIT, MOST_BIAS, MOST_PRODUCTS = 2.0**-13, 1 << 22, 1 << 15
-PROBE_SEED = 0
+LEAST_UNIT, BIAS_LIMIT, MOST_PRODUCTS = 2.0**-13, 1 << 22, 1 << 15
 PIECE_VALUES = 1 << 18  # measured: what is made of so many floats on the way stays in a core's cache
-
+PROBE_SEED = 0
+TRIED_CHANNELS = 8  # more than are summed up at once; few enough that float32 holds the sums of all taps
 ONE_DIMENSIONAL = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d)
+CONVOLUTIONS, POOLS = (nn.Conv1d, nn.Conv2d), (nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d)
 
 Pair = tuple[int, int]
-
-
-def _of_floats(name: str) -> Any:
-    """A method that goes to the data itself, without an operation that could be dispatched."""
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.floats(), name)(*args, **kwargs)
-
-    return method
-
-
-class Activations(Tensor):
-    """Bytes (N, C, H, W) that look like float32 of their shape, or of (N, C, L).
-
-    Whatever is done to them is done to the floats, which are made once; from then on they are what counts.
-    """
-
-    _bytes: Tensor | None
-    _floats: Tensor | None
-
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
-
-    @staticmethod
-    def __new__(cls, data: Tensor, dimensions: int) -> "Activations":
-        shape = data.shape if dimensions == data.dim() else (*data.shape[:2], data.shape[3])
-        made: Activations = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.float32)
-        made._bytes, made._floats = data, None
-        return made
-
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        return func(*_with_floats(args), **_with_floats(kwargs or {}))
-
-    def floats(self) -> Tensor:
-        """The values as a tensor of the usual kind."""
-        if self._floats is None:
-            assert self._bytes is not None
-            self._floats = self._bytes.contiguous().to(torch.float32).sub_(ZERO).reshape(self.shape)
-            self._bytes = None
-        return self._floats
-
-    __array__ = _of_floats("__array__")
-    __deepcopy__ = _of_floats("__deepcopy__")
-    __dlpack__ = _of_floats("__dlpack__")
-    __reduce_ex__ = _of_floats("__reduce_ex__")
-    __repr__ = _of_floats("__repr__")
-    data_ptr = _of_floats("data_ptr")
-    numpy = _of_floats("numpy")
-    tolist = _of_floats("tolist")
-    untyped_storage = _of_floats("untyped_storage")
-
-
-def _with_floats(value: Any) -> Any:
-    """The arguments of an operation, with tensors of the usual kind."""
-    if isinstance(value, Activations):
-        return value.floats()
-    if isinstance(value, dict):
-        return {name: _with_floats(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([_with_floats(entry) for entry in value])
-    return value
-
-
-def is_usable(x: Tensor) -> bool:
-    """Whether a batch is one that bytes are for: float32, here, and watched by nobody."""
-    is_plain = type(x) is Tensor and x.dtype == torch.float32 and x.device.type == "cpu"
-    return (is_plain or type(x) is Activations) and not is_watched()
-
-
-def is_watched() -> bool:
-    """Whether somebody needs a gradient or a graph of what is computed."""
-    is_traced: bool = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    return is_traced or torch.is_grad_enabled()
+Convolution = nn.Conv1d | nn.Conv2d
 
 
 def bytes_of(x: Tensor) -> Tensor | None:
     """A batch as bytes (N, C, H, W); None where it is not of integers in [-128, 127]."""
-    if isinstance(x, Activations) and x._bytes is not None:
-        return x._bytes
+    stored = x.stored if isinstance(x, Activations) else None
+    if stored is not None:
+        return stored
     values = x.floats() if isinstance(x, Activations) else x
     if values.numel() == 0:
         return None
     nchw = values if values.dim() == 4 else values.unsqueeze(2)
-    data = torch.empty(nchw.shape, dtype=torch.uint8, memory_format=torch.channels_last)
+    data = torch.empty(nchw.shape, dtype=torch.uint8, device=nchw.device, memory_format=torch.channels_last)
     together = max(1, PIECE_VALUES // nchw[0].numel())
     for start in range(0, len(nchw), together):
         piece = nchw[start : start + together]
@@ -128,13 +56,26 @@ def axes_of(module: Any) -> int:
     return 3 if isinstance(module, ONE_DIMENSIONAL) else 4
 
 
+def is_usual(pool: Any) -> bool:
+    """Whether a module is a pool as the chip has them, on whose calls nobody waits."""
+    if type(pool) not in POOLS:
+        return False
+    extras = ("ceil_mode", "return_indices", "divisor_override", "_forward_hooks", "_forward_pre_hooks")
+    return _rows_columns(pool, "padding", 0) == (0, 0) and not any(
+        getattr(pool, name, None) for name in extras
+    )
+
+
 def pooled(data: Tensor, pool: Any, round_avg: bool) -> Tensor:
     """A pool of bytes: the largest, or the average as the chip rounds it; empty where they are too few."""
     parts = _windows(data, *(_rows_columns(pool, name, 1) for name in ("kernel_size", "stride", "dilation")))
     if isinstance(pool, nn.MaxPool1d | nn.MaxPool2d):
         return _channels_last(reduce(torch.maximum, parts))
-    taps = [part.to(torch.int32) for part in parts]
-    average = (reduce(Tensor.add_, taps) - ZERO * len(taps)).to(torch.float32) / len(taps)
+    total, taps = next(parts).to(torch.int32), 1
+    for part in parts:
+        total.add_(part)
+        taps += 1
+    average = (total - ZERO * taps).to(torch.float32) / taps
     if round_avg:
         average += average.sign() * 0.5
     integers = average.to(torch.int8)  # which truncates toward zero
@@ -156,7 +97,7 @@ def _windows(data: Tensor, size: Pair, stride: Pair, dilation: Pair) -> Iterator
 def _rows_columns(module: Any, name: str, of_one_row: int) -> Pair:
     """A module's number, or pair of numbers; of one dimension it is for the columns of a single row."""
     value = getattr(module, name, 1)
-    numbers = value if isinstance(value, tuple) else (value,)
+    numbers = value if isinstance(value, tuple | list) else (value,)
     return (of_one_row, numbers[0]) if axes_of(module) == 3 else (numbers[0], numbers[-1])
 
 
@@ -165,47 +106,28 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 class Products:
-    """A convolution on bytes, its weights packed for oneDNN. Made by `pack`, which proves it."""
+    """A convolution on bytes, its weights packed for oneDNN. Raises what PyTorch raises where it has no such thing."""
 
-    def __init__(self, op: nn.Conv1d | nn.Conv2d, operands: Operands, activation: str | None) -> None:
+    def __init__(self, op: Convolution, operands: Operands, activation: str | None) -> None:
         self._activation = activation
         numbers = {"stride": 1, "padding": 0, "dilation": 1}
         self._steps = [list(_rows_columns(op, name, of_one_row)) for name, of_one_row in numbers.items()]
         self._groups = op.groups
         weight = operands.weight.to(torch.int8)
-        outputs = len(weight)
-        self._scales = torch.full((outputs,), operands.unit)
-        self._zeros = torch.zeros(outputs, dtype=torch.int32)
+        self._zeros = weight.new_zeros(len(weight), dtype=torch.int32)
+        self._scales = weight.new_full((len(weight),), operands.unit, dtype=torch.float32)
         # A quarter more, and ties go up: oneDNN rounds them to even, and meets none.
         quarter = 0.25 if operands.unit < 1 else 0.0
-        self._bias = (operands.bias + quarter) * operands.unit
-        self._weight = torch.ops.onednn.qconv_prepack(
-            weight if weight.dim() == 4 else weight.unsqueeze(2),
-            self._scales,
-            1.0,
-            ZERO,
-            *self._steps,
-            self._groups,
-            None,
-        )
+        self._bias = (operands.bias.float() + quarter) * operands.unit
+        nchw = weight if weight.dim() == 4 else weight.unsqueeze(2)
+        given = (self._scales, 1.0, ZERO, *self._steps, self._groups, None)
+        self._weight = torch.ops.onednn.qconv_prepack(nchw, *given)
 
     def __call__(self, data: Tensor) -> Tensor:
+        parameters = (self._weight, self._scales, self._zeros, self._bias, *self._steps, self._groups)
+        activation = "relu" if self._activation == "ReLU" else "none"
         y: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            data,
-            1.0,
-            ZERO,
-            self._weight,
-            self._scales,
-            self._zeros,
-            self._bias,
-            *self._steps,
-            self._groups,
-            1.0,
-            ZERO,
-            torch.uint8,
-            "relu" if self._activation == "ReLU" else "none",
-            [],
-            "",
+            data, 1.0, ZERO, *parameters, 1.0, ZERO, torch.uint8, activation, [], ""
         )
         return _magnitudes(y) if self._activation == "Abs" else y
 
@@ -215,47 +137,41 @@ def _magnitudes(data: Tensor) -> Tensor:
     return values.add_(ZERO).to(torch.uint8)
 
 
-class Packed(NamedTuple):
-    """What became of a layer's numbers: products on bytes, or None where they would not be exact, here or at all.
+class Packed:
+    """What became of a layer's numbers: products on bytes, for shapes of samples with which they proved exact."""
 
-    shape: of the samples with which that was found out.
-    """
+    def __init__(self, op: Convolution, numbers: Numbers) -> None:
+        self.numbers = numbers.kept()
+        self._op = op
+        self._is_exact: dict[torch.Size, bool] = {}
+        operands = operands_of(op, self.numbers)
+        self._products: Products | None = None
+        try:
+            if _is_within(operands) and _multiplies_exactly(op, operands.weight):
+                self._products = Products(op, operands, numbers.activation)
+        except (AttributeError, RuntimeError):
+            pass  # another PyTorch, or a processor for which it has no such operation
 
-    numbers: Numbers
-    shape: torch.Size
-    products: Products | None
+    def products(self, data: Tensor, on_floats: Callable[[Tensor], Tensor]) -> Products | None:
+        """The products for a batch of bytes, held against `on_floats`, the layer's other road, once for each shape.
 
-    def is_of(self, numbers: Numbers, data: Tensor) -> bool:
-        """Whether it was found out with these numbers and such samples."""
-        return self.shape == data.shape[1:] and self.numbers.same(numbers)
+        None where they would not be exact; and where no convolution is possible, for which floats have better words.
+        """
+        products, shape = self._products, data.shape[1:]
+        if products is None:
+            return None
+        if shape not in self._is_exact:
+            self._is_exact[shape] = _is_fitting(self._op, data) and self._agrees(products, data, on_floats)
+        return products if self._is_exact[shape] else None
 
-
-def pack(
-    op: nn.Conv1d | nn.Conv2d, numbers: Numbers, data: Tensor, on_floats: Callable[[Tensor], Tensor]
-) -> Packed:
-    """A convolution on bytes, held against `on_floats`, the layer's other road, with a probe of the shape of `data`.
-
-    What no convolution could compute is refused too: floats have the better words for it.
-    """
-    operands = operands_of(op, numbers, wide=False)
-    refused = Packed(numbers.kept(), data.shape[1:], None)
-    if not _is_fitting(op, data) or not _is_within(operands):
-        return refused
-    probe, dimensions = _probe(data, operands.weight, op.groups), operands.weight.dim()
-    try:
-        products = Products(op, operands, numbers.activation)
-        found = products(probe)
-    except (
-        AttributeError,
-        RuntimeError,
-    ):  # another PyTorch, or a processor for which it has no such operation
-        return refused
-    expected = on_floats(Activations(probe, dimensions).floats())
-    is_exact = torch.equal(Activations(found, dimensions).floats(), expected)
-    return refused._replace(products=products) if is_exact else refused
+    def _agrees(self, products: Products, data: Tensor, on_floats: Callable[[Tensor], Tensor]) -> bool:
+        weight = self.numbers.weight
+        probe = _probe(data, weight, self._op.groups)
+        expected = on_floats(Activations(probe, weight.dim()).floats())
+        return torch.equal(Activations(products(probe), weight.dim()).floats(), expected)
 
 
-def _is_fitting(op: nn.Conv1d | nn.Conv2d, data: Tensor) -> bool:
+def _is_fitting(op: Convolution, data: Tensor) -> bool:
     """Whether bytes have a convolution's channels, and are enough for an output."""
     numbers = {"kernel_size": 1, "padding": 0, "dilation": 1}
     kernel, padding, dilation = (_rows_columns(op, *number) for number in numbers.items())
@@ -267,8 +183,29 @@ def _is_fitting(op: nn.Conv1d | nn.Conv2d, data: Tensor) -> bool:
 def _is_within(operands: Operands) -> bool:
     """Whether weights are int8, and sums within what oneDNN holds exactly."""
     weight, bias, unit = operands
-    fits = unit >= LEAST_UNIT and bias.abs().max() <= MOST_BIAS and weight[0].numel() <= MOST_PRODUCTS
+    fits = unit >= LEAST_UNIT and bias.abs().max() < BIAS_LIMIT and weight[0].numel() <= MOST_PRODUCTS
     return bool(fits) and torch.equal(weight.to(torch.int8).to(weight.dtype), weight)
+
+
+def _multiplies_exactly(op: Convolution, weight: Tensor) -> bool:
+    """Whether the largest products that there are, 255 times 127 side by side, add up in this geometry.
+
+    Without VNNI a processor adds two of them in 16 bits, where they saturate, or the weights are halved.
+    """
+    weights = torch.zeros_like(weight, dtype=torch.float32)
+    weights[:, :TRIED_CHANNELS] = 127
+    taps = weights[0].numel() // weights.shape[1]
+    most = float(127 * 127 * taps * min(TRIED_CHANNELS, weights.shape[1]))
+    spans = [
+        dilation * (kernel - 1) + 1 for dilation, kernel in zip(op.dilation, op.kernel_size, strict=True)
+    ]
+    rows_columns = [1] * (2 - len(spans)) + [
+        span + op.stride[0] for span in spans
+    ]  # a whole window is among them
+    data = _channels_last(weights.new_full((1, op.in_channels, *rows_columns), 255).to(torch.uint8))
+    bias = weights.new_full((len(weights),), -most)
+    found = Products(op, Operands(weights, bias, 1.0), None)(data)
+    return bool((found.flatten(2).amax(2) == ZERO).all())
 
 
 def _probe(data: Tensor, weight: Tensor, groups: int) -> Tensor:
@@ -276,11 +213,11 @@ def _probe(data: Tensor, weight: Tensor, groups: int) -> Tensor:
 
     Ends of int8 at random, the same end everywhere, and the ends that add up to the largest sums of one output.
     """
-    generator = torch.Generator().manual_seed(PROBE_SEED)
+    generator, device = torch.Generator().manual_seed(PROBE_SEED), data.device
     shape = data.shape[1:]
-    any_value = torch.randint(0, 256, shape, generator=generator)
-    ends = torch.randint(0, 2, shape, generator=generator) * 255
-    is_any = torch.rand(shape, generator=generator) < 0.1
+    any_value = torch.randint(0, 256, shape, generator=generator, device=device)
+    ends = torch.randint(0, 2, shape, generator=generator, device=device) * 255
+    is_any = torch.rand(shape, generator=generator, device=device) < 0.1
     by_input = weight.flatten(2).sum(2)
     largest = by_input[by_input.abs().sum(1).argmax()].repeat(groups)
     alike = (largest >= 0).to(any_value.dtype).reshape(-1, 1, 1).expand(shape) * 255

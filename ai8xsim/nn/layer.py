@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ai8xsim.nn import arithmetic, int8, operands
+from ai8xsim.nn.activations import Activations, is_usable, is_watched
 from ai8xsim.nn.setting import Setting, current_setting
 
 WIDTHS = (1, 2, 4, 8)
@@ -90,7 +91,7 @@ class Layer(nn.Module):
         """On bytes where that is exact, else on floats. Raises RuntimeError where there is still a normalization."""
         if self.bn is not None:
             raise RuntimeError("evaluation knows no batch normalization; fold it with `fuse_bn_layers` first")
-        if self.setting.behaviour == "chip" and self.setting.int8 and int8.is_usable(x):
+        if self.setting.behaviour == "chip" and self.setting.int8 and is_usable(x):
             y = self._on_bytes(x)
             if y is not None:
                 return y
@@ -98,25 +99,27 @@ class Layer(nn.Module):
 
     def _on_bytes(self, x: Tensor) -> Tensor | None:
         """Like `_on_floats`, several times as fast; None where it could not be exact."""
-        is_possible = not self.wide and isinstance(self.op, nn.Conv1d | nn.Conv2d | None)
-        if not is_possible or x.dim() != int8.axes_of(self.op or self.pool):
+        op, pool = self.op, self.pool
+        is_possible = not self.wide and (op is None or type(op) in int8.CONVOLUTIONS)
+        is_possible = is_possible and (pool is None or int8.is_usual(pool))
+        if not is_possible or x.dim() != int8.axes_of(op or pool):
             return None
         data = int8.bytes_of(x)
-        if data is not None and self.pool is not None:
-            data = int8.pooled(data, self.pool, self.setting.round_avg)
-        if data is not None and self.op is not None:
-            data = self._multiplied(data)
-        return None if data is None or data.numel() == 0 else int8.Activations(data, x.dim())
+        if data is not None and pool is not None:
+            data = int8.pooled(data, pool, self.setting.round_avg)
+        if data is not None and op is not None:
+            data = self._multiplied(op, data)
+        return None if data is None or data.numel() == 0 else Activations(data, x.dim())
 
-    def _multiplied(self, data: Tensor) -> Tensor | None:
+    def _multiplied(self, op: Any, data: Tensor) -> Tensor | None:
         """Bytes to bytes, by weights that are packed when they are new."""
-        op: Any = self.op
         if data.numel() == 0:
             return None
-        numbers = self._numbers()
-        if self._packed is None or not self._packed.is_of(numbers, data):
-            self._packed = int8.pack(op, numbers, data, self._chip_output)
-        return None if self._packed.products is None else self._packed.products(data)
+        numbers, packed = self._numbers(op), self._packed
+        if packed is None or not packed.numbers.same(numbers):
+            packed = self._packed = int8.Packed(op, numbers)
+        products = packed.products(data, self._chip_output)
+        return None if products is None else products(data)
 
     def _on_floats(self, x: Tensor) -> Tensor:
         """A batch goes through in pieces that a core's cache holds: several times as fast as in one."""
@@ -149,17 +152,18 @@ class Layer(nn.Module):
             pooled = arithmetic.half_away_from_zero(pooled)
         return arithmetic.saturate(pooled)
 
-    def _numbers(self) -> operands.Numbers:
-        return operands.numbers_of(self.op, self.bits or 8, float(self.output_shift.item()), self.activation)
+    def _numbers(self, op: Any) -> operands.Numbers:
+        shift, steps = float(self.output_shift.item()), operands.steps_of(op)
+        return operands.Numbers(op.weight, op.bias, self.bits or 8, shift, steps, self.activation, self.wide)
 
     def _prepared(self) -> operands.Scaled:
         """Prepared once, until a number changes; each time for those who want gradients."""
-        numbers = self._numbers()
-        if int8.is_watched():
-            return operands.scaled(self.op, numbers, self.wide)
-        if self._scaled is None or not self._scaled.numbers.same(numbers):
-            self._scaled = operands.scaled(self.op, numbers.kept(), self.wide)
-        return self._scaled
+        numbers, ready = self._numbers(self.op), self._scaled
+        if is_watched():
+            return operands.scaled(self.op, numbers)
+        if ready is None or not ready.numbers.same(numbers):
+            ready = self._scaled = operands.scaled(self.op, numbers.kept())
+        return ready
 
     def _chip_output(self, x: Tensor) -> Tensor:
         """The accumulator in the units of the chip; shifted, rounded, saturated, then activated."""

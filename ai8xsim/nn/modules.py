@@ -23,7 +23,7 @@ class Fused(Layer):
     def __init__(self, *args: Any, **given: Any) -> None:
         name = type(self).__name__
         chosen = bound(name, self.kind, args, given)
-        faults = list(refusals(chosen, current_setting().die))
+        faults = list(refusals(self.kind, chosen, current_setting().die))
         if faults:
             raise ValueError(f"{name}: {'; '.join(faults)}")
         has_operation = chosen.op == "Linear" or chosen.kernel_size is not None
@@ -46,10 +46,14 @@ def _pool(chosen: Parameters) -> nn.Module | None:
         return None
     dimensions = "1d" if chosen.op == "Conv1d" else "2d"
     made = getattr(nn, f"{chosen.pooling}Pool{dimensions}")
-    extra = {"dilation": chosen.pool_dilation} if chosen.pooling == "Max" else {}
-    stride = chosen.pool_size if chosen.pool_stride is None else chosen.pool_stride
-    pool: nn.Module = made(chosen.pool_size, stride, padding=0, **extra)
+    extra = {"dilation": _of_torch(chosen.pool_dilation)} if chosen.pooling == "Max" else {}
+    pool: nn.Module = made(_of_torch(chosen.pool_size), _of_torch(chosen.pool_stride), padding=0, **extra)
     return pool
+
+
+def _of_torch(numbers: Any) -> Any:
+    """A number or a tuple."""
+    return tuple(numbers) if isinstance(numbers, list) else numbers
 
 
 def _norm(chosen: Parameters) -> nn.Module | None:
@@ -79,7 +83,7 @@ def _pool_init(base: Any) -> Any:
 
     def init(self: Any, kernel_size: Any, stride: Any = None, dilation: Any = 1, **given: Any) -> None:
         pool = {"pool_size": kernel_size, "pool_stride": stride, "pool_dilation": dilation}
-        base.__init__(self, 0, 0, None, **pool, **given)
+        base.__init__(self, 0, 0, None, activation=None, **pool, **given)
 
     return init
 

@@ -12,6 +12,7 @@ class Numbers(NamedTuple):
     """All that a layer's output depends on beside its input: tensors as a checkpoint holds them, and the rest.
 
     bits: of the weights. shift: the output's. steps: stride, padding, dilation and groups of the operation.
+    wide: 32-bit output.
     """
 
     weight: Tensor
@@ -20,10 +21,11 @@ class Numbers(NamedTuple):
     shift: float
     steps: tuple[object, ...] = ()
     activation: str | None = None
+    wide: bool = False
 
     def same(self, other: "Numbers") -> bool:
         """Whether each number is equal: whoever changes a parameter need not tell."""
-        if self[2:] != other[2:]:
+        if self[2:] != other[2:] or self.weight.device != other.weight.device:
             return False
         if self.bias is None or other.bias is None:
             has_same_bias = self.bias is other.bias
@@ -53,23 +55,22 @@ class Scaled(NamedTuple):
     bias: Tensor
 
 
-def numbers_of(op: Any, bits: int, shift: float, activation: str | None) -> Numbers:
-    """The numbers of an operation with weights."""
-    steps = tuple(getattr(op, name, None) for name in ("stride", "padding", "dilation", "groups"))
-    return Numbers(op.weight, op.bias, bits, shift, steps, activation)
+def steps_of(op: Any) -> tuple[object, ...]:
+    """How an operation goes over its input."""
+    return tuple(getattr(op, name, None) for name in ("stride", "padding", "dilation", "groups"))
 
 
-def operands_of(op: Any, numbers: Numbers, wide: bool) -> Operands:
+def operands_of(op: Any, numbers: Numbers) -> Operands:
     """The quantized parameters as the chip multiplies and adds them: without the bits of a bias that it drops."""
     outputs = op.out_features if isinstance(op, nn.Linear) else op.out_channels
     stored = numbers.weight.new_zeros(outputs) if numbers.bias is None else numbers.bias
-    unit = 1.0 if wide else float(2.0 ** (numbers.shift + 1 - numbers.bits))
+    unit = 1.0 if numbers.wide else float(2.0 ** (numbers.shift + 1 - numbers.bits))
     return Operands(numbers.weight, torch.floor(stored / 2.0 ** (numbers.bits - 1)) * 128, unit)
 
 
-def scaled(op: Any, numbers: Numbers, wide: bool) -> Scaled:
+def scaled(op: Any, numbers: Numbers) -> Scaled:
     """The shift is a power of two: it goes into the parameters, and all that is left to do is to drop the fraction."""
-    weight, bias, unit = operands_of(op, numbers, wide)
+    weight, bias, unit = operands_of(op, numbers)
     if unit < 1:
         bias = bias + 0.5 / unit
     dtype = arithmetic.exact_dtype(weight, bias, 1 if isinstance(op, nn.ConvTranspose2d) else 0)

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-from ai8xsim.nn.table import OPERATIONS, Kind
+from ai8xsim.nn.table import Kind
 
 LARGEST_POOL, LARGEST_PADDING, LARGEST_STRIDE = 16, 2, 3
 LARGEST_LINEAR = 1024
@@ -17,6 +17,7 @@ CONV1D_KERNELS, CONV2D_KERNELS = tuple(range(1, 10)), (1, 3)
 # A Conv1d on the MAX78000 keeps 9 columns; one of up to 3 taps without padding is spread over time instead.
 CONV1D_SPAN, CONV1D_SPREAD_TAPS, CONV1D_DILATION, MAX78002_CONV1D_DILATION = 9, 3, 1023, 2047
 MAX78002_PADDED_CONV1D_INPUTS = 64
+TRANSPOSABLE = frozenset({"Conv2d", "ConvTranspose2d"})
 BATCHNORMS = frozenset({None, "Affine", "NoAffine"})
 
 
@@ -109,6 +110,8 @@ def bound(name: str, kind: Kind, args: Sequence[Any], given: Mapping[str, Any]) 
         values["batchnorm"] = "Affine"
     if kind.is_depthwise:
         values["groups"] = values["in_channels"]
+    if values.get("pool_stride", 0) is None:
+        values["pool_stride"] = values["pool_size"]
     values = {_CALLED.get(key, key): value for key, value in values.items()}
     return Parameters(**{"kernel_size": None, "op": kind.operation, **values})
 
@@ -119,9 +122,11 @@ def _fixed(kind: Kind) -> Iterator[tuple[str, Any]]:
         yield "pooling", kind.pooling
     if kind.activation:
         yield "activation", kind.activation
+    if kind.is_depthwise:
+        yield "groups", None  # as many as there are inputs
 
 
-def refusals(parameters: Parameters, die: int) -> Iterator[str]:
+def refusals(kind: Kind, parameters: Parameters, die: int) -> Iterator[str]:
     """What no hardware can do, or not this device (85 or 87)."""
     if parameters.weight_bits is None:
         is_complete = parameters.bias_bits is None and not parameters.quantize_activation
@@ -135,7 +140,7 @@ def refusals(parameters: Parameters, die: int) -> Iterator[str]:
         yield "a batch normalization needs `bias=True`, into which it is folded"
     if parameters.pooling is not None:
         yield from _of_pool(parameters, die)
-    if parameters.op not in OPERATIONS:
+    if kind.operation == "Conv2d" and parameters.op not in TRANSPOSABLE:
         yield f"op is {parameters.op!r}; it must be 'Conv2d' or 'ConvTranspose2d'"
     if parameters.op == "Linear":
         yield from _of_linear(parameters)
@@ -146,11 +151,12 @@ def refusals(parameters: Parameters, die: int) -> Iterator[str]:
 def _of_pool(parameters: Parameters, die: int) -> Iterator[str]:
     if parameters.pooling not in {"Max", "Avg"}:
         yield f"pooling is {parameters.pooling!r}; it must be 'Max', 'Avg' or None"
-    stride = parameters.pool_size if parameters.pool_stride is None else parameters.pool_stride
+    stride, most = parameters.pool_stride, 1 if parameters.op == "Conv1d" else 2
     for name, value in (("pool_size", parameters.pool_size), ("pool_stride", stride)):
-        if not all(1 <= number <= LARGEST_POOL for number in _numbers(value)):
-            yield f"{name} is {value}; it must be 1 to {LARGEST_POOL}"
-    if parameters.pool_stride is not None and len(set(_numbers(stride))) > 1:
+        numbers = _numbers(value)
+        if len(numbers) not in {1, most} or not all(1 <= number <= LARGEST_POOL for number in numbers):
+            yield f"{name} is {value}; it must be 1 to {LARGEST_POOL}{'' if most == 1 else ', or two such numbers'}"
+    if len(set(_numbers(stride))) > 1:
         yield f"pool_stride is {stride}; it must be the same for rows and columns"
     spread = set(_numbers(parameters.pool_dilation)) - {1}
     if spread and (die != 87 or parameters.pooling == "Avg"):

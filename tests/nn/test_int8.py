@@ -2,7 +2,10 @@
 
 import copy
 import io
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +18,9 @@ from torch import nn
 
 import ai8xsim.nn as ai8x
 from ai8xsim.nn import int8
-from ai8xsim.nn.int8 import Activations
+from ai8xsim.nn.activations import Activations
 
+from ..conftest import ROOT
 from .test_modules import KINDS, Case
 
 ON_BYTES = [kind for kind in KINDS if kind.operation in {"Conv1d", "Conv2d"}]
@@ -126,6 +130,10 @@ USES: dict[str, Callable[[Any], Any]] = {
     "dlpack": torch.from_dlpack,
     "layout": lambda y: y.contiguous(memory_format=torch.channels_last),
     "in place": lambda y: y.mul_(2).sub_(1),
+    "new axis in place": lambda y: y.unsqueeze_(0),
+    "transposed in place": lambda y: y.transpose_(1, 3),
+    "resized in place": lambda y: y.squeeze_().resize_(2, 4),
+    "applied": lambda y: y.apply_(lambda value: value + 1),
 }
 
 
@@ -136,6 +144,16 @@ def test_every_use_is_of_the_floats(y: Activations, use: Callable[[Any], Any]) -
         found = use(y)
     assert type(found) is torch.Tensor or isinstance(found, Activations)
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["new axis in place", "transposed in place", "resized in place"])
+def test_a_shape_that_was_changed_in_place_is_the_shape(y: Activations, name: str) -> None:
+    expected = layer()._on_floats(X).detach()
+    with torch.no_grad():
+        USES[name](expected)
+        USES[name](y)
+        assert y.shape == expected.shape
+        assert torch.equal(y.clone(), expected)
 
 
 def test_metadata_need_no_floats(y: Activations) -> None:
@@ -265,6 +283,104 @@ def test_inference_mode_is_on_bytes(activations: Activations) -> None:
         assert torch.equal(y, activations)
 
 
+POOLS: dict[str, Callable[[Any], None]] = {
+    "padding": lambda module: setattr(module.pool, "padding", 1),
+    "ceil": lambda module: setattr(module.pool, "ceil_mode", True),
+    "adaptive": lambda module: setattr(module, "pool", nn.AdaptiveMaxPool2d(3)),
+    "several": lambda module: setattr(module, "pool", nn.Sequential(nn.MaxPool2d(2))),
+    "hooked": lambda module: module.pool.register_forward_hook(lambda _, __, y: -y),
+}
+
+
+@pytest.mark.parametrize("change", POOLS.values(), ids=POOLS)
+def test_pools_that_users_made_their_own_are_theirs(change: Callable[[Any], None]) -> None:
+    module = layer(ai8x.FusedMaxPoolConv2dReLU, pool_size=3)
+    change(module)
+    with torch.no_grad():
+        assert torch.equal(module(X), module._on_floats(X))
+
+
+@pytest.mark.parametrize("size", [[2, 2], [3, 2], (2, 3)])
+def test_sizes_of_pools_may_be_lists(size: Any) -> None:
+    module = layer(ai8x.FusedMaxPoolConv2dReLU, pool_size=size)
+    with torch.no_grad():
+        assert torch.equal(module(X), module._on_floats(X))
+
+
+def test_a_layer_for_several_shapes_is_packed_once(
+    activations: Activations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    right = int8.Products
+    monkeypatch.setattr(int8, "Products", lambda *given: made.append(given) or right(*given))
+    module = layer()
+    with torch.no_grad():
+        for size in (9, 12, 9, 12, 2):
+            x = batch(1, 3, size, size)
+            assert torch.equal(module(x), module._on_floats(x))
+    assert len(made) == 2  # the largest products, and its own
+
+
+@pytest.mark.filterwarnings("ignore:.*batching rule:UserWarning")
+def test_under_vmap_there_are_floats() -> None:
+    module = layer()
+    with torch.no_grad():
+        assert torch.equal(torch.vmap(module)(X[None])[0], module._on_floats(X))
+
+
+def test_a_default_device_changes_nothing() -> None:
+    module, x = layer(), X.clone()
+    with torch.no_grad(), torch.device("meta"):
+        y = module(x)
+    assert torch.equal(y, module._on_floats(X).detach())
+
+
+def test_operations_are_counted_as_floats_have_them() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = []
+    for run in (layer(), layer()._on_floats):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            run(X)
+        counts.append(counter.get_total_flops())
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("bias", [1 << 22, (1 << 22) - 128])
+def test_a_bias_at_the_bound_is_the_same(bias: int) -> None:
+    module = layer(ai8x.Conv2d, 1, 1, kernel_size=1, padding=0)
+    module.op.weight.data.fill_(1)
+    module.op.bias.data.fill_(-float(bias))
+    module.output_shift.data.fill_(6)
+    x = batch(2, 1, 9, 10)
+    with torch.no_grad():
+        assert torch.equal(module(x), module._on_floats(x))
+
+
+SLOW_PROCESSOR = """
+import torch
+from tests.nn.test_int8 import Activations, ai8x, layer
+torch.manual_seed(1)
+for number in range(120):
+    inputs, outputs = (int(torch.randint(1, 9, ())) for _ in range(2))
+    module = layer(ai8x.Conv2d, inputs, outputs, padding=number % 3, kernel_size=1 + 2 * (number % 2))
+    module.op.weight.data = torch.randint(-128, 128, module.op.weight.shape).float()
+    module.output_shift.data = torch.tensor([float(torch.randint(-6, 2, ()))])
+    x = torch.where(torch.rand(16, inputs, 6, 6) < 0.5, 127.0, torch.randint(-128, 128, (16, inputs, 6, 6)).float())
+    with torch.no_grad():
+        assert torch.equal(module(x), module._on_floats(x)), (number, type(module(x)))
+"""
+
+
+@pytest.mark.parametrize("limit", ["SSE41", "AVX2", "AVX512_CORE"])
+def test_where_products_saturate_there_are_floats(limit: str) -> None:
+    """oneDNN held to older processors' instructions, which add two products in 16 bits."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": limit}
+    command = [sys.executable, "-c", SLOW_PROCESSOR]
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert shown.returncode == 0, shown.stderr
+
+
 def test_a_model_that_was_evaluated_can_be_copied_and_pickled() -> None:
     module = layer()
     with torch.no_grad():
@@ -286,8 +402,8 @@ def test_products_that_saturate_are_found_out(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_was_found_out_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    right = int8.pack
-    monkeypatch.setattr(int8, "pack", lambda *given: calls.append(given) or right(*given))
+    right = int8.Packed
+    monkeypatch.setattr(int8, "Packed", lambda *given: calls.append(given) or right(*given))
     module = layer()
     module.op.weight.data[0, 0, 0, 0] += 0.25  # not for bytes
     with torch.no_grad():

@@ -151,7 +151,7 @@ def test_where_the_vendors_evaluation_differs_from_the_chip() -> None:
     assert evaluated(identity("Conv2d", "vendor", 1, bias=127), 0.0) == [1.0]
     for behaviour, wanted in (("chip", [3.0, -3.0]), ("vendor", [2.0, -2.0])):
         with ai8x.setting("MAX78000", simulate=True, round_avg=True, behaviour=behaviour):  # type: ignore[arg-type]
-            pool = ai8x.AvgPool2d((2, 1))
+            pool = ai8x.AvgPool2d((2, 1), 1)
         assert evaluated(pool, 2.0, 3.0) == wanted[:1]
         assert evaluated(pool, -2.0, -3.0) == wanted[1:]
 
@@ -235,6 +235,12 @@ def test_the_setting_belongs_to_its_thread_and_its_block() -> None:
         (lambda: ai8x.Conv1d(1, 1, 3, stride=2), "stride is 2; it must be 1 here"),
         (lambda: ai8x.Conv1d(1, 1, 9, dilation=2), "dilation is 2, too large for kernel_size 9"),
         (lambda: ai8x.MaxPool2d(2, (1, 2)), "same for rows and columns"),
+        (lambda: ai8x.MaxPool2d((2, 3)), "same for rows and columns"),
+        (lambda: ai8x.MaxPool2d((2, 2, 2)), "pool_size is"),
+        (lambda: ai8x.MaxPool1d((2, 2)), "pool_size is"),
+        (lambda: ai8x.Conv2d(1, 1, 3, op="Linear"), "op is 'Linear'"),
+        (lambda: ai8x.MaxPool2d(2, activation="ReLU"), "activation"),
+        (lambda: ai8x.DepthwiseConv2d(4, 4, 3, groups=2), "says by its name groups"),
         (lambda: ai8x.AvgPool2d(2, pool_dilation=2), "pool_dilation"),
         (lambda: ai8x.Linear(4, 4, batchnorm="Affine"), "no batch normalization"),
         (lambda: ai8x.Conv2d(1, 1), "needs kernel_size"),
