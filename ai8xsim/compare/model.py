@@ -196,12 +196,15 @@ def _place(layer: ProgramLayer, calls: Sequence[Call], left: Sequence[int], last
     if layer.convolution and not layer.convolution.is_bypass:
         source = layer.convolution.weights.source
         return next((p for p in left if calls[p].role is Role.WEIGHTS and calls[p].name == source), None)
-    roles = set()
-    if layer.elementwise is not None:
-        roles.add(Role.ELEMENTWISE)
-    if layer.pooling is not None:
-        roles.add(Role.POOL)
+    role = _last_role(layer)
     fitting = (
-        p for p in left if calls[p].role in roles and calls[p].values.shape[1:] == layer.output_shape.chw
+        p for p in left if calls[p].role is role and calls[p].values.shape[1:] == layer.output_shape.chw
     )
     return next((p for p in fitting if p > last), None)
+
+
+def _last_role(layer: ProgramLayer) -> Role | None:
+    """Which module computes what a layer without weights ends with; None where it only copies."""
+    if layer.elementwise is not None and (layer.pooling is None or layer.elementwise.pool_first):
+        return Role.ELEMENTWISE
+    return None if layer.pooling is None else Role.POOL

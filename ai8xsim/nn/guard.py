@@ -8,9 +8,12 @@ from torch import nn
 
 from ai8xsim.diagnostics import closest, error
 from ai8xsim.errors import Ai8xsimError, InputError
-from ai8xsim.models import line_of
+from ai8xsim.models import is_own, line_of
 
-SIGNATURE = "factory(pretrained=False, num_classes, num_channels, dimensions, bias, **kwargs)"
+CALLED_WRONGLY = (
+    "a factory is called as factory(pretrained=False, num_classes, num_channels, dimensions, bias, **kwargs); "
+    "give others with `--model-argument NAME=VALUE`"
+)
 
 
 @contextmanager
@@ -24,19 +27,24 @@ def guarded(what: str, path: Path | None) -> Iterator[None]:
         name = "it ended the program" if isinstance(fault, SystemExit) else f"{type(fault).__name__}: {fault}"
         place = None if path is None else line_of(fault, path, [str(path.resolve().parent)])
         label = "it failed here" if place and place.line else ""
-        found = error("model-failed", f"{what} failed", place, label, (name.strip(),), _mend(fault))
+        is_called_wrongly = isinstance(fault, TypeError) and place is not None and not place.line
+        mend = CALLED_WRONGLY if is_called_wrongly else _mend(fault)
+        found = error("model-failed", f"{what} failed", place, label, (name.strip(),), mend)
         raise InputError([found]) from fault
 
 
 def file_of(model: nn.Module) -> Path | None:
-    """The file that a model's forward is written in."""
-    code = getattr(type(model).forward, "__code__", None)
-    return None if code is None else Path(code.co_filename)
+    """The user's file that a part of a model is written in; None where all parts are PyTorch's and ours."""
+    ours = str(Path(__file__).parents[1])
+    for module in model.modules():
+        code = getattr(type(module).forward, "__code__", None)
+        path = Path(code.co_filename) if code else None
+        if path and path.is_file() and not path.is_relative_to(ours) and is_own(path, [str(path.parent)]):
+            return path
+    return None
 
 
 def _mend(fault: BaseException) -> str:
-    if isinstance(fault, TypeError) and "argument" in str(fault):
-        return f"a factory is called as {SIGNATURE}; give others with `--model-argument NAME=VALUE`"
     if isinstance(fault, AttributeError) and fault.name is not None:
         near = closest(fault.name, dir(fault.obj))
         return f"did you mean `{near}`?" if near else ""

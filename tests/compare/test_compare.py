@@ -189,6 +189,20 @@ def test_a_residual_model_agrees_and_its_copy_is_no_layer(tmp_path: Path) -> Non
     assert project.model_causes() == ["unexplained-difference:sum"]
 
 
+def test_operands_that_are_pooled_first_end_with_the_addition(tmp_path: Path) -> None:
+    network = RESIDUAL.partition("  - {name: pool")[0].replace(
+        "op: none, eltwise: add", "op: none, max_pool: 2, pool_stride: 2, eltwise: add"
+    )
+    model = RESIDUAL_MODEL.replace("AvgPool2d", "MaxPool2d").replace(
+        "self.pool(self.add(x, self.conv2(x)))", "self.add(self.pool(x), self.pool(self.conv2(x)))"
+    )
+    project = Project(tmp_path, network, model)
+    layers = {name: value for name, value in state().items() if name.startswith(("conv1", "conv2"))}
+    project.save({f"body.{name}": value for name, value in layers.items()})
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+
+
 def test_additions_in_a_block_are_seen() -> None:
     with ai8x.setting("MAX78002", simulate=True):
         block = ai8x.MBConvBlock(4, 4, 3, 1, True, expand_ratio=2)
@@ -212,6 +226,7 @@ FAILING = {
         "`tiny` makes a NoneType, no model",
         "the module that is the network",
     ),
+    "return self.fc(self": ("return torch.cat(x, x) + self.fc(self", "the model failed", "torch.cat(x, x)"),
     "ai8x.Conv2d(8": ("ai8x.Conv2D(8", "the factory `tiny` failed", "did you mean `Conv2d`?"),
     "return self.fc(": ("return 1 // 0 + self.fc(", "the model failed", "ZeroDivisionError"),
     "import torch\n": ("import torch\nimport nowhere\n", "cannot be imported", "No module named 'nowhere'"),
@@ -236,6 +251,17 @@ def test_what_a_model_raises_is_said_with_its_line(
     assert reason in shown.stderr
     assert ("error[model-failed]" in shown.stderr) != ("error[not-importable]" in shown.stderr)
     assert "Traceback" not in shown.stderr
+
+
+def test_a_failing_part_of_a_sequence_is_found(project: Project) -> None:
+    project.model.write_text(
+        MODEL.replace("return self.fc(", "return 1 // 0 + self.fc(").replace(
+            "return Tiny(**given)", "return torch.nn.Sequential(Tiny(**given))"
+        )
+    )
+    project.save({f"0.{name}": value for name, value in state().items()})
+    shown = project.run("--model", f"{project.model}:tiny")
+    assert "model.py:15:" in shown.stderr, shown.stderr
 
 
 def test_a_factory_may_import_late(project: Project) -> None:

@@ -552,6 +552,38 @@ def test_the_classes_of_a_network_are_counted(
     assert all(f"names 2 classes, the network tells {classes} apart" in d.message for d in found)
 
 
+SIGNALS = """
+import torch
+
+
+class Signals(list):
+    def __init__(self, args, seed, count):
+        draw = torch.Generator().manual_seed(seed)
+        unit = 1 if args.act_mode_8bit else 128
+        x = torch.randint(-128, 128, (count, 2, 16), generator=draw).float() / unit
+        super().__init__(zip(x, torch.randint(0, 3, (count, 16), generator=draw)))
+
+
+def load(data, load_train=True, load_test=True):
+    return Signals(data[1], 0, 40), Signals(data[1], 1, 20)
+
+
+datasets = [{"name": "signals", "input": (2, 16), "output": tuple("abc"), "loader": load}]
+"""
+
+
+def test_labels_of_signals_may_be_maps_too(tmp_path: Path) -> None:
+    (tmp_path / "signals.py").write_text(SIGNALS)
+    (tmp_path / "net.yaml").write_text(
+        "arch: net\ndataset: signals\nlayers:\n  - {op: conv1d, kernel_size: 3, pad: 1, processors: 0x3,"
+        " out_offset: 0x2000, in_channels: 2, out_channels: 4}\n"
+    )
+    against = Against(read_network(tmp_path / "net.yaml"), MAX78000)
+    dataset = find_dataset(f"{tmp_path / 'signals.py'}:signals")
+    found = check_data(dataset, tmp_path, CheckPlan(20, 0), against).diagnostics
+    assert "class-count" in {d.code for d in found}
+
+
 def test_every_check_is_planted() -> None:
     planted = {code for _, code, _ in PLANTED.values()} | {"workers-fail", "not-picklable"}
     assert planted == {check.code for check in CHECKS}

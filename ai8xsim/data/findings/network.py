@@ -65,7 +65,8 @@ def _class_count(subject: Subject, program: Program) -> Iterator[Diagnostic]:
     if dataset.is_regression or are_objects(subject):
         return
     maps = label_maps(subject)
-    ratio = max(1, maps[0].shape[-2] // output.rows) if maps else 1
+    axes = max(1, len(dataset.input) - 1)  # of a map: rows and columns, or the places of a signal
+    ratio = max(1, maps[0].shape[-axes] // output.rows) if maps else 1
     classes = output.channels // ratio**2
     if classes != len(dataset.output):
         message = f"the data set names {len(dataset.output)} classes, the network tells {classes} apart"
