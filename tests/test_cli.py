@@ -245,7 +245,20 @@ def test_an_environment_that_says_nonsense_is_wrong_usage(
 @pytest.mark.parametrize(
     ("array", "code", "message"),
     [
-        (np.zeros((1, 8, 8)), "sample-type", "numpy.save(path, array.astype(numpy.int64))"),
+        (
+            np.zeros((1, 8, 8)),
+            "sample-type",
+            "integers already; convert it: numpy.save(path, data.astype(numpy.int64))",
+        ),
+        (np.full((1, 8, 8), True), "sample-type", "convert it: numpy.save(path, data.astype(numpy.int64))"),
+        (
+            np.full((1, 8, 8), -0.5),
+            "sample-type",
+            "(data * 128).round().clip(-128, 127); then numpy.save(path,",
+        ),
+        (np.full((1, 8, 8), 0.5), "sample-type", "((data - 0.5) * 256).round().clip(-128, 127)"),
+        (np.full((1, 8, 8), np.nan), "sample-type", "not finite"),
+        (np.zeros((0, 8, 8)), "sample-type", "convert it: numpy.save(path"),
         (np.zeros((1, 1, 8, 8), int), "sample-rank", "numpy.save(path, array[0])"),
         (np.zeros((8, 8, 1), int), "channel-mismatch", "8 channels arrive"),
         (np.full((1, 8, 8), 200), "sample-range", "samples[0, 0, 0] is 200, outside int8 [-128, 127]"),
