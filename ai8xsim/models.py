@@ -98,8 +98,8 @@ def _import_remedy(fault: BaseException) -> str:
     if isinstance(fault, ModuleNotFoundError) and fault.name:
         package = fault.name.partition(".")[0]
         return (
-            f"install `{package}` into this environment, or, if it is a file of a repository, "
-            "name its folder with `--path`"
+            f"install `{package}` into this environment, or, if it is a module of a repository, "
+            "name that with `--path`"
         )
     if isinstance(fault, ImportError) and "relative import" in str(fault):
         return "import it by its name, without the dot: the file's folder and the one above it are searched"

@@ -105,6 +105,18 @@ def test_an_expectation_that_fails_says_where(work: Path) -> None:
     assert f"at (3, 0, 0): {ours}, not {theirs}" in " ".join(shown.stderr.split())
 
 
+def test_an_expectation_of_one_pass_holds_for_every_pass(work: Path) -> None:
+    words = ("--sample", "sample.npy")
+    simulate(work, *words, "--output", "o.npy", "--trace", "t.npz")
+    for expected in ("o.npy", "t.npz"):
+        shown = simulate(work, *words, "--repeat", 3, "--expect", expected)
+        assert shown.returncode == FINE, expected + shown.stderr
+    np.save(work / "wrong.npy", np.load(work / "o.npy") + 1)
+    assert simulate(work, *words, "--repeat", 3, "--expect", "wrong.npy").returncode == CONTENT
+    simulate(work, "--batch", "batch.npy", "--output", "b.npy")
+    assert simulate(work, "--batch", "batch.npy", "--repeat", 2, "--expect", "b.npy").returncode == FINE
+
+
 def test_a_batch_equals_its_samples(work: Path) -> None:
     batch = json.loads(simulate(work, "--batch", "batch.npy", "--json").stdout)
     single = json.loads(simulate(work, "--sample", "sample.npy", "--json").stdout)

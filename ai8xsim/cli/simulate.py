@@ -189,7 +189,7 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     stored = collect(found, lambda: read_checkpoint(checkpoint))
     samples = collect(found, lambda: _read_samples(origin))
     picture = collect(found, lambda: _read_picture(origin.image))
-    expectation = collect(found, lambda: _read_expectation(flags["expect"]))
+    expectation = collect(found, lambda: _read_expectation(flags["expect"], flags["repeat"]))
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
     photo = None
@@ -208,7 +208,8 @@ def _read_picture(path: Path | None) -> "Picture | None":
     return None if path is None else read_picture(path)
 
 
-def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None] | None":
+def _read_expectation(path: Path | None, repeat: int) -> "Callable[[Trace], Difference | None] | None":
+    """What compares a trace with a file; a file of one pass stands for each of those that are repeated."""
     from ai8xsim.cli.arrays import read_expected
     from ai8xsim.trace import load_trace, output_difference
 
@@ -216,9 +217,23 @@ def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None
         return None
     if path.suffix == ".npz":
         stored = load_trace(path)
-        return lambda trace: trace.first_difference(stored)
+        return lambda trace: trace.first_difference(_as_often(stored, trace, repeat))
     expected = read_expected(path)
-    return lambda trace: output_difference(trace, expected)
+    return lambda trace: output_difference(trace, _tiled(expected, trace, repeat))
+
+
+def _as_often(stored: "Trace", trace: "Trace", repeat: int) -> "Trace":
+    one_pass = len(stored.layers[0].samples) * repeat == len(trace.layers[0].samples)
+    return stored.repeated(repeat) if repeat > 1 and one_pass else stored
+
+
+def _tiled(expected: "Array", trace: "Trace", repeat: int) -> "Array":
+    import numpy as np
+
+    if repeat == 1 or expected.size * repeat != trace.output.size:
+        return expected
+    samples = len(trace.output) // repeat
+    return np.concatenate([expected if samples > 1 else expected[None]] * repeat)
 
 
 def _read_samples(origin: Origin) -> "Array | None":

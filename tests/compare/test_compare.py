@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -454,6 +455,24 @@ def test_the_command_compares_with_a_model_a_trace_an_output_and_plain_operators
         assert (shown.returncode, shown.stderr) == (0, ""), arguments
         assert "every value of every compared layer is equal" in shown.stdout
     assert load_trace(tmp_path / "trace.npz").first_difference(trace) is None
+
+
+def test_a_trace_with_a_layer_more_is_paired_by_names(project: Project, tmp_path: Path) -> None:
+    ours = project.trace()
+    first, *rest = ours.layers
+    copy = replace(first, index=1, name="copy")
+    more = Trace((first, copy, *(replace(layer, index=layer.index + 1) for layer in rest)), (4,))
+    more.save(tmp_path / "more.npz")
+    shown = project.run("--against", str(tmp_path / "more.npz"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "theirs alone, or part of other layers of ours: copy" in shown.stdout
+
+
+def test_a_trace_of_more_samples_is_called_that(project: Project, tmp_path: Path) -> None:
+    project.trace().repeated(2).save(tmp_path / "two.npz")
+    shown = project.run("--against", str(tmp_path / "two.npz"))
+    assert shown.returncode == 1
+    assert "layer 0 (`conv1`), they have 2 samples, ours 1" in shown.stdout
 
 
 def test_the_command_says_where_and_why_in_json_too(tmp_path: Path) -> None:
