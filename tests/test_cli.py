@@ -117,6 +117,14 @@ def test_an_expectation_of_one_pass_holds_for_every_pass(work: Path) -> None:
     assert simulate(work, "--batch", "batch.npy", "--repeat", 2, "--expect", "b.npy").returncode == FINE
 
 
+def test_one_sample_given_as_a_batch_is_told(work: Path) -> None:
+    shown = simulate(work, "--batch", "sample.npy")
+    assert shown.returncode == CONTENT
+    assert "error[sample-rank]" in shown.stderr
+    assert "(1, 8, 8) is one sample" in shown.stderr
+    assert "use --sample" in shown.stderr
+
+
 def test_a_batch_equals_its_samples(work: Path) -> None:
     batch = json.loads(simulate(work, "--batch", "batch.npy", "--json").stdout)
     single = json.loads(simulate(work, "--sample", "sample.npy", "--json").stdout)

@@ -182,7 +182,6 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     from ai8xsim.checkpoint import read_checkpoint
     from ai8xsim.errors import Ai8xsimError
     from ai8xsim.network import read_network
-    from ai8xsim.program import resolve
 
     found: list[Diagnostic] = []
     described = collect(found, lambda: read_network(network))
@@ -197,9 +196,32 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
         wanted = _input_shape(origin, described, stored, flags)
         photo = photo_of(picture, wanted, flags) if picture is not None else None
         samples = photo.converted.sample if photo else _random_sample(origin, wanted)
-    shape = samples.shape[1:] if origin.batch else samples.shape
-    program = resolve(described, stored, flags["device"], shape, loader_options(flags))
+    program = _program((described, stored), samples, origin, flags)
     return Loaded(program, samples, expectation, photo, drawings_of(program, samples, photo, flags))
+
+
+def _program(
+    files: "tuple[NetworkDescription, Checkpoint]", samples: "Array", origin: Origin, flags: dict[str, Any]
+) -> "Program":
+    """The program for the samples; where a batch does not fit and one sample of its shape would, that is said."""
+    from ai8xsim.diagnostics import Span, error
+    from ai8xsim.errors import Ai8xsimError, InputError
+    from ai8xsim.program import resolve
+
+    def resolved(shape: tuple[int, ...]) -> "Program":
+        return resolve(*files, flags["device"], shape, loader_options(flags))
+
+    if origin.batch is None:
+        return resolved(samples.shape)
+    try:
+        return resolved(samples.shape[1:])
+    except Ai8xsimError:
+        if samples.ndim == 3 and collect([], lambda: resolved(samples.shape)) is not None:
+            message = f"a batch has the shape (N, C, H, W) or (N, C, L); {samples.shape} is one sample"
+            mend = "for one sample use --sample"
+            found = error("sample-rank", message, Span(str(origin.batch)), help=mend)
+            raise InputError([found]) from None
+        raise
 
 
 def _read_picture(path: Path | None) -> "Picture | None":
