@@ -12,6 +12,7 @@ import pytest
 from ai8xsim import __version__
 from ai8xsim.codes import CODES
 from ai8xsim.network.keys import TABLES
+from ai8xsim.trace import digest_of
 
 FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
 
@@ -62,7 +63,8 @@ def test_json_is_as_documented(work: Path) -> None:
     assert shown.returncode == FINE
     assert set(record) == {"schema_version", "device", "output", "layers", "diagnostics"}
     assert (record["schema_version"], record["device"]) == (1, "MAX78000")
-    assert set(record["output"]) == {"shape", "dtype", "sha256"}
+    assert set(record["output"]) == {"shape", "dtype", "sha256", "values"}
+    assert digest_of(np.array(record["output"]["values"])) == record["output"]["sha256"]
     assert (record["output"]["shape"], record["output"]["dtype"]) == ([10, 1, 1], "int32")
     for layer in record["layers"]:
         assert set(layer) == {"index", "name", "operator", "shape", "sha256", "saturated"}

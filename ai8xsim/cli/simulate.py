@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 LARGEST_SAMPLE = 1 << 24
+LISTED_VALUES = 1 << 12  # in JSON, one a line; more are for --output
 
 
 @dataclass(frozen=True)
@@ -367,6 +368,7 @@ def _record(program: "Program", trace: "Trace", diagnostics: tuple[Diagnostic, .
             "shape": list(trace.output.shape),
             "dtype": str(trace.output.dtype),
             "sha256": _digest(output.digests),
+            "values": trace.output.tolist() if trace.output.size <= LISTED_VALUES else None,
         },
         "layers": [
             {
