@@ -79,8 +79,8 @@ class Conversion:
         why = "a sample has 3 (rgb, rgb565) or 1 (grey, bayer) channels times the square of the fold ratio"
         mend = "give another network, or a .npy"
         if (plain := _fitting(shape, ("rgb", "grey"), None)) is not None:
-            by = f", folded by {plain[1]}," if plain[1] > 1 else ""
-            mend = f"leave out --colour and --fold: {plain[0]}{by} fits"
+            folded = f", folded by {plain[1]}," if plain[1] > 1 else ""
+            mend = f"leave out --colour and --fold: {plain[0]}{folded} fits"
         raise InputError([error("image-network", message, None, "", (why,), mend)])
 
 

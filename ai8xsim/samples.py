@@ -141,17 +141,17 @@ def fraction_remedy(array: Array) -> str:
     """How floats become integers in -128..127; their range tells what they are.
 
     >>> fraction_remedy(np.array([-1, 0.5]))
-    'scale data in [-1, 1) by 128: (data * 128).round().clip(-128, 127)'
+    'scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)'
     """
     low, high = array.min(), array.max()
     if low >= 0 and high <= 1:
         return (
-            "data in [0, 1] is not normalized: ((data - 0.5) * 256).round().clip(-128, 127), "
+            "data in [0, 1] is not normalized: data = ((data - 0.5) * 256).round().clip(-128, 127), "
             "which `ai8x.normalize(args=args)` does at the end of a loader's transforms"
         )
     if low >= -1 and high <= 1:
-        return "scale data in [-1, 1) by 128: (data * 128).round().clip(-128, 127)"
-    return "round it to integers: data.round().clip(-128, 127)"
+        return "scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)"
+    return "round it to integers: data = data.round().clip(-128, 127)"
 
 
 def _first(array: Array, mask: npt.NDArray[np.bool_]) -> tuple[str, object]:

@@ -68,19 +68,19 @@ def test_values_keep_their_places_and_the_input_its_own() -> None:
             planted(0.5),
             "sample-fraction",
             "samples[1, 2, 3, 4] is 0.5, not an integer; "
-            "data in [0, 1] is not normalized: ((data - 0.5) * 256).round().clip(-128, 127), "
+            "data in [0, 1] is not normalized: data = ((data - 0.5) * 256).round().clip(-128, 127), "
             "which `ai8x.normalize(args=args)` does at the end of a loader's transforms",
         ),
         (
             planted(-0.5),
             "sample-fraction",
             "samples[1, 2, 3, 4] is -0.5, not an integer; "
-            "scale data in [-1, 1) by 128: (data * 128).round().clip(-128, 127)",
+            "scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)",
         ),
         (
             planted(99.5),
             "sample-fraction",
-            "samples[1, 2, 3, 4] is 99.5, not an integer; round it to integers: data.round().clip(-128, 127)",
+            "samples[1, 2, 3, 4] is 99.5, not an integer; round it to integers: data = data.round().clip(-128, 127)",
         ),
         (
             np.zeros((3, 4, 5), complex),
@@ -139,5 +139,7 @@ def test_the_advice_for_fractions_works_to_the_letter(low: float, high: float) -
     with pytest.raises(InputError) as caught:
         checked_samples(data, IMAGE)
     code = caught.value.diagnostics[0].help.partition(": ")[2].partition(", which")[0]
-    mended = checked_samples(eval(code, {"data": data}), IMAGE).nchw
+    names = {"data": data}
+    exec(code, names)
+    mended = checked_samples(names["data"], IMAGE).nchw
     assert (mended.min(), mended.max()) == (-128, 127)
