@@ -1,6 +1,7 @@
 """From a picture in a file to the sample that enters the chip, and from samples and outputs to pictures."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from types import MappingProxyType
@@ -69,18 +70,18 @@ class Conversion:
         >>> Conversion.of(Shape(4, 64, 64), "bayer").fold
         2
         """
-        if not shape.is_1d:
-            for candidate in (colour,) if colour else ("rgb", "grey"):
-                found = ratio or isqrt(shape.channels // _channels(candidate))
-                if found and _channels(candidate) * found**2 == shape.channels:
-                    size = (shape.rows * found, shape.columns * found)
-                    return cls(size, candidate, fold=found, **given)
+        found = _fitting(shape, (colour,) if colour else ("rgb", "grey"), ratio)
+        if found is not None:
+            fitting, by = found
+            return cls((shape.rows * by, shape.columns * by), fitting, fold=by, **given)
         asked = " ".join([*([colour] if colour else []), *([f"folded by {ratio}"] if ratio else [])])
         message = f"no picture{' ' + asked if asked else ''} has the shape {shape} of the network's sample"
         why = "a sample has 3 (rgb, rgb565) or 1 (grey, bayer) channels times the square of the fold ratio"
-        raise InputError(
-            [error("image-network", message, None, "", (why,), "give another network, or a .npy")]
-        )
+        mend = "give another network, or a .npy"
+        if (plain := _fitting(shape, ("rgb", "grey"), None)) is not None:
+            folded = f", folded by {plain[1]}," if plain[1] > 1 else ""
+            mend = f"leave out --colour and --fold: {plain[0]}{folded} fits"
+        raise InputError([error("image-network", message, None, "", (why,), mend)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +197,17 @@ def resize_of(text: str) -> str | tuple[int, int]:
     if sizes is None:
         raise ValueError(f"{text!r} is none of {', '.join(RESIZE)}, HxW")
     return int(sizes[1]), int(sizes[2])
+
+
+def _fitting(shape: Shape, colours: Sequence[Colour], ratio: int | None) -> tuple[Colour, int] | None:
+    """The first of the colours that has the channels of a sample, folded by the ratio or by any, and the ratio."""
+    if shape.is_1d:
+        return None
+    for colour in colours:
+        by = ratio or isqrt(shape.channels // _channels(colour))
+        if by and _channels(colour) * by**2 == shape.channels:
+            return colour, by
+    return None
 
 
 def _channels(colour: str) -> int:

@@ -76,10 +76,38 @@ def open_user_file(
                 spec.loader.exec_module(module)
         except (Exception, SystemExit) as fault:
             why = (f"{type(fault).__name__}: {fault}",)
-            mend = "if it needs helpers of its repository, name that with `--path`"
-            found = error("not-importable", "the file cannot be imported", Span(str(path)), "", why, mend)
+            place = _line_of_syntax(fault, path) or line_of(fault, path, folders)
+            message = "the file cannot be imported"
+            found = error("not-importable", message, place, "", why, _import_remedy(fault))
             raise InputError([found]) from fault
     return UserFile(path, module, folders, {**stand_ins, **imported})
+
+
+def _line_of_syntax(fault: BaseException, path: Path) -> Span | None:
+    """The line that is no Python, if it is one of the file's own: no code of it has run then."""
+    if not isinstance(fault, SyntaxError) or not fault.filename or not fault.lineno:
+        return None
+    if Path(fault.filename).resolve() != path.resolve():
+        return None
+    text = (fault.text or "").rstrip("\n")
+    return Span(str(path), fault.lineno, fault.offset or 1, 1, text)
+
+
+def _import_remedy(fault: BaseException) -> str:
+    """What helps where an import has failed; "" where something else has."""
+    if isinstance(fault, ModuleNotFoundError) and fault.name:
+        package = fault.name.partition(".")[0]
+        return (
+            f"install `{package}` into this environment, or, if it is a module of a repository, "
+            "name that with `--path`"
+        )
+    if isinstance(fault, ImportError) and "relative import" in str(fault):
+        return "import it by its name, without the dot: the file's folder and the one above it are searched"
+    return (
+        "if it needs helpers of its repository, name that with `--path`"
+        if isinstance(fault, ImportError)
+        else ""
+    )
 
 
 def import_file(

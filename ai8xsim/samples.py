@@ -106,7 +106,10 @@ def _shape_remedy(array: Array, shape: Shape) -> str:
         return "the channels come last; use samples.transpose(2, 0, 1)"
     if array.ndim == 4 and array.shape[1:] == (shape.rows, shape.columns, shape.channels):
         return "the channels come last; use samples.transpose(0, 3, 1, 2)"
-    return "give resolve the input_shape of these samples, or reshape them"
+    if array.ndim in {3, 4} and array.shape[-2:] == (shape.rows, shape.columns):
+        given = array.shape[-3]
+        return f"take data with {shape.channels} channels, or a network and a checkpoint for {given}"
+    return "reshape or resize them, or, in Python, give resolve their shape as input_shape"
 
 
 def _type_fault(array: Array) -> Diagnostic | None:
@@ -130,9 +133,25 @@ def _value_fault(array: Array) -> Diagnostic | None:
     if np.issubdtype(array.dtype, np.floating) and (fractions := array != np.floor(array)).any():
         place, value = _first(array, fractions)
         message = f"samples[{place}] is {value}, not an integer"
-        mend = "scale data in [-1, 1) by 128 and round it to integers in -128..127 first"
-        return error("sample-fraction", message, help=mend)
+        return error("sample-fraction", message, help=fraction_remedy(array))
     return None
+
+
+def fraction_remedy(array: Array) -> str:
+    """How floats become integers in -128..127; their range tells what they are.
+
+    >>> fraction_remedy(np.array([-1, 0.5]))
+    'scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)'
+    """
+    low, high = array.min(), array.max()
+    if low >= 0 and high <= 1:
+        return (
+            "data in [0, 1] is not normalized: data = ((data - 0.5) * 256).round().clip(-128, 127), "
+            "which `ai8x.normalize(args=args)` does at the end of a loader's transforms"
+        )
+    if low >= -1 and high <= 1:
+        return "scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)"
+    return "round it to integers: data = data.round().clip(-128, 127)"
 
 
 def _first(array: Array, mask: npt.NDArray[np.bool_]) -> tuple[str, object]:

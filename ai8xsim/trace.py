@@ -125,15 +125,27 @@ class Trace:
         return MappingProxyType({index: self[index].output for index in self.output_indices})
 
     def first_difference(self, other: "Trace") -> Difference | None:
-        """Where the other trace parts from this one, in the order of execution; None if they are equal."""
-        theirs = {layer.index: layer for layer in other.layers}
-        for ours in self.layers:
-            found = _difference(ours, theirs.pop(ours.index, None))
+        """Where the other trace parts from this one, in the order of execution; None if they are equal.
+
+        Layers are paired as by `paired`.
+        """
+        pairs, extras = paired(self, other)
+        for ours, theirs in pairs:
+            found = _difference(ours, theirs)
             if found is not None:
                 return found
-        for extra in theirs.values():
+        for extra in extras:
             return Difference(extra.index, extra.name, None, None, None, "only the other trace has it")
         return None
+
+    def repeated(self, times: int) -> "Trace":
+        """The trace of a run that gives the same outputs so many times one after another, as a batch."""
+        layers = (
+            replace(layer, output=np.concatenate([layer.output[slice(None) if layer.is_batch else None]] * times),
+                    saturated=None, is_batch=True)
+            for layer in self.layers
+        )  # fmt: skip
+        return Trace(tuple(layers), self.output_indices)
 
     def save(self, file: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the trace as npz: arrays `layer{number}`, and `meta`, a JSON text."""
@@ -153,6 +165,35 @@ class Trace:
             for layer in self.layers
         ]
         return {"schema_version": META_VERSION, "layers": layers, "outputs": self.output_indices}
+
+
+def paired(
+    ours: Trace, theirs: Trace
+) -> tuple[tuple[tuple[LayerTrace, LayerTrace | None], ...], tuple[LayerTrace, ...]]:
+    """Our layers, each with theirs of the same name, and theirs that are left.
+
+    Where both have a name, the names are what a layer is known by: a layer more or less shifts the numbers of all
+    others. What has no such partner, or shares its name with others, is paired by number.
+    """
+    mine, others = _by_name(ours), _by_name(theirs)
+    partners = {mine[name].index: others[name] for name in mine if name in others}
+    taken = {layer.index for layer in partners.values()}
+    free = {layer.index: layer for layer in theirs if layer.index not in taken}
+    pairs = tuple(
+        (layer, partners[layer.index] if layer.index in partners else free.pop(layer.index, None))
+        for layer in ours
+    )
+    return pairs, tuple(free.values())
+
+
+def _by_name(trace: Trace) -> dict[str, LayerTrace]:
+    """The layers whose name, in any case, no other layer has."""
+    names = [layer.name.lower() for layer in trace if layer.name is not None]
+    return {
+        layer.name.lower(): layer
+        for layer in trace
+        if layer.name is not None and names.count(layer.name.lower()) == 1
+    }
 
 
 def load_trace(file: str | os.PathLike[str] | BinaryIO) -> Trace:

@@ -12,6 +12,7 @@ import pytest
 from ai8xsim import __version__
 from ai8xsim.codes import CODES
 from ai8xsim.network.keys import TABLES
+from ai8xsim.trace import digest_of
 
 FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
 
@@ -62,7 +63,8 @@ def test_json_is_as_documented(work: Path) -> None:
     assert shown.returncode == FINE
     assert set(record) == {"schema_version", "device", "output", "layers", "diagnostics"}
     assert (record["schema_version"], record["device"]) == (1, "MAX78000")
-    assert set(record["output"]) == {"shape", "dtype", "sha256"}
+    assert set(record["output"]) == {"shape", "dtype", "sha256", "values"}
+    assert digest_of(np.array(record["output"]["values"])) == record["output"]["sha256"]
     assert (record["output"]["shape"], record["output"]["dtype"]) == ([10, 1, 1], "int32")
     for layer in record["layers"]:
         assert set(layer) == {"index", "name", "operator", "shape", "sha256", "saturated"}
@@ -103,6 +105,26 @@ def test_an_expectation_that_fails_says_where(work: Path) -> None:
     assert shown.returncode == CONTENT
     ours, theirs = int(expected[3, 0, 0]) - 1, int(expected[3, 0, 0])
     assert f"at (3, 0, 0): {ours}, not {theirs}" in " ".join(shown.stderr.split())
+
+
+def test_an_expectation_of_one_pass_holds_for_every_pass(work: Path) -> None:
+    words = ("--sample", "sample.npy")
+    simulate(work, *words, "--output", "o.npy", "--trace", "t.npz")
+    for expected in ("o.npy", "t.npz"):
+        shown = simulate(work, *words, "--repeat", 3, "--expect", expected)
+        assert shown.returncode == FINE, expected + shown.stderr
+    np.save(work / "wrong.npy", np.load(work / "o.npy") + 1)
+    assert simulate(work, *words, "--repeat", 3, "--expect", "wrong.npy").returncode == CONTENT
+    simulate(work, "--batch", "batch.npy", "--output", "b.npy")
+    assert simulate(work, "--batch", "batch.npy", "--repeat", 2, "--expect", "b.npy").returncode == FINE
+
+
+def test_one_sample_given_as_a_batch_is_told(work: Path) -> None:
+    shown = simulate(work, "--batch", "sample.npy")
+    assert shown.returncode == CONTENT
+    assert "error[sample-rank]" in shown.stderr
+    assert "(1, 8, 8) is one sample" in shown.stderr
+    assert "use --sample" in shown.stderr
 
 
 def test_a_batch_equals_its_samples(work: Path) -> None:
@@ -245,7 +267,20 @@ def test_an_environment_that_says_nonsense_is_wrong_usage(
 @pytest.mark.parametrize(
     ("array", "code", "message"),
     [
-        (np.zeros((1, 8, 8)), "sample-type", "numpy.save(path, array.astype(numpy.int64))"),
+        (
+            np.zeros((1, 8, 8)),
+            "sample-type",
+            "integers already; convert it: numpy.save(path, data.astype(numpy.int64))",
+        ),
+        (np.full((1, 8, 8), True), "sample-type", "convert it: numpy.save(path, data.astype(numpy.int64))"),
+        (
+            np.full((1, 8, 8), -0.5),
+            "sample-type",
+            "(data * 128).round().clip(-128, 127); then numpy.save(path,",
+        ),
+        (np.full((1, 8, 8), 0.5), "sample-type", "((data - 0.5) * 256).round().clip(-128, 127)"),
+        (np.full((1, 8, 8), np.nan), "sample-type", "not finite"),
+        (np.zeros((0, 8, 8)), "sample-type", "convert it: numpy.save(path"),
         (np.zeros((1, 1, 8, 8), int), "sample-rank", "numpy.save(path, array[0])"),
         (np.zeros((8, 8, 1), int), "channel-mismatch", "8 channels arrive"),
         (np.full((1, 8, 8), 200), "sample-range", "samples[0, 0, 0] is 200, outside int8 [-128, 127]"),

@@ -228,3 +228,26 @@ def test_a_file_with_errors_raises_with_all_of_them(tmp_path: Path) -> None:
 def test_any_text_behind_any_key_draws_a_diagnostic_or_a_result(value: str, key: str) -> None:
     parse_network(network(f"{key}: {value}"))
     parse_network(f"{key}: {value}\n" + network())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "mend"),
+    [
+        ("pad: 1", "pad 1", 6, "with a colon and a space"),
+        ("pad: 1", "pad=1", 6, "with a colon and a space"),
+        ("pad: 1", "pad:\u00a01", 6, "no-break space"),
+        ("dataset: data", "dataset:data", 2, "with a colon and a space"),
+        ("[a, b]", "[a, b", 7, "close the bracket with `]`"),
+        ("{a: 1}", "{a: 1", 8, "close the bracket with `}`"),
+        ("op: conv2d", 'op: "conv2d', 5, "close the quotation mark"),
+        ("pad: 1", "pad: 1: 2", 6, "indent with spaces"),
+        ("    pad: 1", "   pad: 1", 6, "indent with spaces"),
+    ],
+    ids=["colon", "equals", "no-break", "space", "bracket", "brace", "quote", "twice", "indent"],
+)
+def test_what_is_never_finished_is_found_where_it_begins(old: str, new: str, line: int, mend: str) -> None:
+    right = network("op: conv2d\npad: 1\nin_sequences: [a, b]\nmore: {a: 1}\nactivate: ReLU")
+    assert right.count(old) == 1
+    (found,) = parse_network(right.replace(old, new)).diagnostics
+    assert (found.code, found.span is not None and found.span.line) == ("yaml-syntax", line)
+    assert mend in found.help

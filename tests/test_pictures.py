@@ -117,6 +117,22 @@ def test_a_shape_that_no_picture_has_is_refused(shape: Shape, colour: Any, ratio
     assert f"has the shape {shape} of the network's sample" in refused.value.diagnostics[0].message
 
 
+@pytest.mark.parametrize(
+    ("shape", "colour", "ratio", "mend"),
+    [
+        (Shape(3, 8, 8), "grey", None, "leave out --colour and --fold: rgb fits"),
+        (Shape(48, 8, 8), None, 3, "leave out --colour and --fold: rgb, folded by 4, fits"),
+        (Shape(5, 8, 8), None, None, "give another network, or a .npy"),
+    ],
+)
+def test_what_fits_is_told_to_whoever_asked_for_something_else(
+    shape: Shape, colour: Any, ratio: int | None, mend: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        Conversion.of(shape, colour, ratio)
+    assert refused.value.diagnostics[0].help == mend
+
+
 def test_the_middle_is_cut_out_of_a_larger_size() -> None:
     pixels = np.zeros((10, 10, 3), np.uint8)
     pixels[3:7, 2:8] = 255

@@ -247,6 +247,20 @@ def test_another_width_than_it_was_trained_for_is_said(tmp_path: Path) -> None:
     assert [layer.notes for layer in layers] == [("it was trained for 8 bits; the description says 4",), ()]
 
 
+def test_a_width_that_no_layer_gets_is_warned_of(tmp_path: Path) -> None:
+    target = str(tmp_path / "quantized.pth.tar")
+
+    def codes(path: Path, *words: str) -> list[str]:
+        every = ["quantize", str(path), target, "--force", "--json", *words]
+        shown = CliRunner().invoke(cli, every, standalone_mode=False, catch_exceptions=False)
+        return [d["code"] for d in json.loads(shown.stdout)["diagnostics"]]
+
+    stated = saved(tmp_path, a__op__weight=WEIGHT, a__weight_bits=[4.0])
+    assert codes(stated, "--bits", "2") == ["unused-bits"]
+    assert codes(stated, "--bits", "4") == codes(stated) == []
+    assert codes(saved(tmp_path, a__op__weight=WEIGHT), "--bits", "2") == []
+
+
 def test_what_is_quantized_is_not_quantized_again(tmp_path: Path) -> None:
     path = saved(tmp_path, conv__op__weight=weights(77.0, -19.0))
     with pytest.raises(CheckpointError, match="quantized already") as caught:

@@ -100,6 +100,16 @@ def test_a_sample_with_channels_last_is_recognised() -> None:
     assert "come last" in refusal(layers, (8, 8, 3), ones(2, 3, 3, 3)).help
 
 
+def test_a_grey_image_without_a_channel_axis_is_told_what_it_lacks() -> None:
+    found = refusal("- {processors: 1, op: conv2d}", (8, 8), ones(4, 1, 3, 3))
+    assert "a grey image needs a channel axis, (1, H, W): `array[None]`" in found.help
+
+
+def test_a_signal_with_channels_last_is_recognised() -> None:
+    layers = "- {processors: 0xf, op: conv1d, kernel_size: 3}"
+    assert "transpose it to (C, L)" in refusal(layers, (9, 4), ones(4, 4, 3, 1)).help
+
+
 def test_programs_and_traces_can_be_sent_to_workers() -> None:
     made = program("  - {processors: 3, op: conv2d}\n", (2, 4, 4), ones(2, 2, 3, 3))
     assert pickle.loads(pickle.dumps(made)) == copy.deepcopy(made) == made

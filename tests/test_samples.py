@@ -68,7 +68,19 @@ def test_values_keep_their_places_and_the_input_its_own() -> None:
             planted(0.5),
             "sample-fraction",
             "samples[1, 2, 3, 4] is 0.5, not an integer; "
-            "scale data in [-1, 1) by 128 and round it to integers in -128..127 first",
+            "data in [0, 1] is not normalized: data = ((data - 0.5) * 256).round().clip(-128, 127), "
+            "which `ai8x.normalize(args=args)` does at the end of a loader's transforms",
+        ),
+        (
+            planted(-0.5),
+            "sample-fraction",
+            "samples[1, 2, 3, 4] is -0.5, not an integer; "
+            "scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)",
+        ),
+        (
+            planted(99.5),
+            "sample-fraction",
+            "samples[1, 2, 3, 4] is 99.5, not an integer; round it to integers: data = data.round().clip(-128, 127)",
         ),
         (
             np.zeros((3, 4, 5), complex),
@@ -102,7 +114,13 @@ def test_values_keep_their_places_and_the_input_its_own() -> None:
             np.zeros(60),
             "sample-shape",
             "samples have the shape (60,), the program takes (3, 4, 5) or a batch (N, 3, 4, 5); "
-            "give resolve the input_shape of these samples, or reshape them",
+            "reshape or resize them, or, in Python, give resolve their shape as input_shape",
+        ),
+        (
+            np.zeros((1, 4, 5)),
+            "sample-shape",
+            "samples have the shape (1, 4, 5), the program takes (3, 4, 5) or a batch (N, 3, 4, 5); "
+            "take data with 3 channels, or a network and a checkpoint for 1",
         ),
     ],
 )
@@ -111,3 +129,17 @@ def test_other_samples_are_refused_in_one_sentence(samples: np.ndarray, code: st
         checked_samples(samples, IMAGE)
     assert [d.code for d in caught.value.diagnostics] == [code]
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0)])
+def test_the_advice_for_fractions_works_to_the_letter(low: float, high: float) -> None:
+    """The code in it is run as it stands, and what comes of it is taken."""
+    data = np.random.default_rng(3).uniform(low, high, (3, 4, 5))
+    data[0, 0, :2] = low, high
+    with pytest.raises(InputError) as caught:
+        checked_samples(data, IMAGE)
+    code = caught.value.diagnostics[0].help.partition(": ")[2].partition(", which")[0]
+    names = {"data": data}
+    exec(code, names)
+    mended = checked_samples(names["data"], IMAGE).nchw
+    assert (mended.min(), mended.max()) == (-128, 127)

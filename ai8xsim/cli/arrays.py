@@ -39,8 +39,21 @@ def read_integers(path: Path) -> Array:
     if np.issubdtype(array.dtype, np.integer):
         return array
     message = f"the array is of type {array.dtype}, and a sample must be of integer type"
-    mend = "convert it: numpy.save(path, array.astype(numpy.int64)), after scaling it to -128..127"
-    raise InputError([error("sample-type", message, Span(str(path)), help=mend)])
+    raise InputError([error("sample-type", message, Span(str(path)), help=_integer_remedy(array))])
+
+
+def _integer_remedy(data: Array) -> str:
+    """How an array of another type becomes one of integers; it depends on the values in it."""
+    from ai8xsim.samples import fraction_remedy
+
+    save = "numpy.save(path, data.astype(numpy.int64))"
+    if not np.issubdtype(data.dtype, np.floating) or data.size == 0:
+        return f"convert it: {save}"
+    if not np.isfinite(data).all():
+        return "find out where the values that are not finite come from"
+    if (data == np.floor(data)).all():
+        return f"its values are integers already; convert it: {save}"
+    return f"{fraction_remedy(data)}; then {save}"
 
 
 def read_expected(path: Path) -> Array:

@@ -41,6 +41,8 @@ SCHEMA_VERSION = 1
 @with_options(*LOADER_OPTIONS, *OUTPUT_OPTIONS)
 def check(network: Path, checkpoint: Path | None, sample: Path | None, **flags: Any) -> int:
     """Check the network NETWORK against every limit of the device, and against checkpoint and sample."""
+    if flags["shows_map"] and flags["as_json"]:
+        raise click.UsageError("give one of --map and --json: the map is drawn for people")
     refuse_outputs((flags["sarif"],), (network, checkpoint, sample), flags["force"])
     findings, described, stored = _findings(network, checkpoint, sample, flags)
     if flags["sarif"] is not None:
@@ -49,7 +51,7 @@ def check(network: Path, checkpoint: Path | None, sample: Path | None, **flags: 
         print_json(_record(findings))
     else:
         _show(findings, flags["quiet"])
-    if flags["shows_map"] and not flags["as_json"]:
+    if flags["shows_map"]:
         _show_map(described, stored, sample, flags)
     return 1 if findings.has_errors else 0
 

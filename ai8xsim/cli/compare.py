@@ -110,7 +110,7 @@ def _load(network: Path, flags: dict[str, Any]) -> Sides:
 
 def _theirs(sides: Sides, flags: dict[str, Any]) -> Theirs:
     from ai8xsim.compare import torch_trace
-    from ai8xsim.compare.measures import observed
+    from ai8xsim.compare.measures import observed, observed_as
 
     if flags["model"]:
         return _of_model(sides, flags)
@@ -119,7 +119,7 @@ def _theirs(sides: Sides, flags: dict[str, Any]) -> Theirs:
     if flags["against"].suffix == ".npz":
         from ai8xsim.trace import load_trace
 
-        return Theirs(observed(load_trace(flags["against"])))
+        return Theirs(*observed_as(sides.trace, load_trace(flags["against"])))
     if flags["against"].suffix == ".h":
         from ai8xsim.compare.known_answer import expected_outputs, read_known_answer
 

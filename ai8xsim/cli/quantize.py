@@ -1,12 +1,16 @@
 """`ai8xsim quantize`: trained checkpoint to quantized checkpoint."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ai8xsim.cli.options import FILE
 from ai8xsim.cli.output import diagnostic_record, print_json, refuse_outputs, show_diagnostics
+from ai8xsim.diagnostics import Diagnostic, Span, warning
 from ai8xsim.files import write_file
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ def quantize(trained: Path, quantized: Path, **flags: Any) -> None:
     """Quantize the checkpoint TRAINED to the integers of the chip, and write it to QUANTIZED."""
     refuse_outputs((quantized,), (trained, flags["network"]), flags["force"])
     result = _quantized(trained, flags)
+    result = replace(result, diagnostics=(*result.diagnostics, *_unused_bits(trained, result, flags["bits"])))
     show_diagnostics(() if flags["quiet"] else result.diagnostics)
     from ai8xsim.quantize import save_quantized
 
@@ -61,6 +66,16 @@ def _quantized(trained: Path, flags: dict[str, Any]) -> "Quantized":
         scale=flags["scale"],
     )
     return quantize_checkpoint(trained, network, options)
+
+
+def _unused_bits(trained: Path, result: "Quantized", bits: str) -> Iterator[Diagnostic]:
+    """A warning where the width was asked for and no layer has it: a width that is stated comes first."""
+    asked = click.get_current_context().get_parameter_source("bits") is ParameterSource.COMMANDLINE
+    widths = sorted({layer.bits for layer in result.layers})
+    if asked and int(bits) not in widths:
+        message = f"`--bits {bits}` has no effect: checkpoint or description state {', '.join(map(str, widths))} bits"
+        mend = "give `--network` with `quantization` in the layers, or train by a policy with that width"
+        yield warning("unused-bits", message, Span(str(trained)), help=mend)
 
 
 def _record(result: "Quantized") -> dict[str, Any]:

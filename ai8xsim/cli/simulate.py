@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 LARGEST_SAMPLE = 1 << 24
+LISTED_VALUES = 1 << 12  # in JSON, one a line; more are for --output
 
 
 @dataclass(frozen=True)
@@ -182,14 +183,13 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
     from ai8xsim.checkpoint import read_checkpoint
     from ai8xsim.errors import Ai8xsimError
     from ai8xsim.network import read_network
-    from ai8xsim.program import resolve
 
     found: list[Diagnostic] = []
     described = collect(found, lambda: read_network(network))
     stored = collect(found, lambda: read_checkpoint(checkpoint))
     samples = collect(found, lambda: _read_samples(origin))
     picture = collect(found, lambda: _read_picture(origin.image))
-    expectation = collect(found, lambda: _read_expectation(flags["expect"]))
+    expectation = collect(found, lambda: _read_expectation(flags["expect"], flags["repeat"]))
     if found or described is None or stored is None:
         raise Ai8xsimError(found)
     photo = None
@@ -197,9 +197,32 @@ def _load(network: Path, checkpoint: Path, origin: Origin, flags: dict[str, Any]
         wanted = _input_shape(origin, described, stored, flags)
         photo = photo_of(picture, wanted, flags) if picture is not None else None
         samples = photo.converted.sample if photo else _random_sample(origin, wanted)
-    shape = samples.shape[1:] if origin.batch else samples.shape
-    program = resolve(described, stored, flags["device"], shape, loader_options(flags))
+    program = _program((described, stored), samples, origin, flags)
     return Loaded(program, samples, expectation, photo, drawings_of(program, samples, photo, flags))
+
+
+def _program(
+    files: "tuple[NetworkDescription, Checkpoint]", samples: "Array", origin: Origin, flags: dict[str, Any]
+) -> "Program":
+    """The program for the samples; where a batch does not fit and one sample of its shape would, that is said."""
+    from ai8xsim.diagnostics import Span, error
+    from ai8xsim.errors import Ai8xsimError, InputError
+    from ai8xsim.program import resolve
+
+    def resolved(shape: tuple[int, ...]) -> "Program":
+        return resolve(*files, flags["device"], shape, loader_options(flags))
+
+    if origin.batch is None:
+        return resolved(samples.shape)
+    try:
+        return resolved(samples.shape[1:])
+    except Ai8xsimError:
+        if samples.ndim == 3 and collect([], lambda: resolved(samples.shape)) is not None:
+            message = f"a batch has the shape (N, C, H, W) or (N, C, L); {samples.shape} is one sample"
+            mend = "for one sample use --sample"
+            found = error("sample-rank", message, Span(str(origin.batch)), help=mend)
+            raise InputError([found]) from None
+        raise
 
 
 def _read_picture(path: Path | None) -> "Picture | None":
@@ -208,7 +231,8 @@ def _read_picture(path: Path | None) -> "Picture | None":
     return None if path is None else read_picture(path)
 
 
-def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None] | None":
+def _read_expectation(path: Path | None, repeat: int) -> "Callable[[Trace], Difference | None] | None":
+    """What compares a trace with a file; a file of one pass stands for each of those that are repeated."""
     from ai8xsim.cli.arrays import read_expected
     from ai8xsim.trace import load_trace, output_difference
 
@@ -216,9 +240,23 @@ def _read_expectation(path: Path | None) -> "Callable[[Trace], Difference | None
         return None
     if path.suffix == ".npz":
         stored = load_trace(path)
-        return lambda trace: trace.first_difference(stored)
+        return lambda trace: trace.first_difference(_as_often(stored, trace, repeat))
     expected = read_expected(path)
-    return lambda trace: output_difference(trace, expected)
+    return lambda trace: output_difference(trace, _tiled(expected, trace, repeat))
+
+
+def _as_often(stored: "Trace", trace: "Trace", repeat: int) -> "Trace":
+    one_pass = len(stored.layers[0].samples) * repeat == len(trace.layers[0].samples)
+    return stored.repeated(repeat) if repeat > 1 and one_pass else stored
+
+
+def _tiled(expected: "Array", trace: "Trace", repeat: int) -> "Array":
+    import numpy as np
+
+    if repeat == 1 or expected.size * repeat != trace.output.size:
+        return expected
+    samples = len(trace.output) // repeat
+    return np.concatenate([expected if samples > 1 else expected[None]] * repeat)
 
 
 def _read_samples(origin: Origin) -> "Array | None":
@@ -330,6 +368,7 @@ def _record(program: "Program", trace: "Trace", diagnostics: tuple[Diagnostic, .
             "shape": list(trace.output.shape),
             "dtype": str(trace.output.dtype),
             "sha256": _digest(output.digests),
+            "values": trace.output.tolist() if trace.output.size <= LISTED_VALUES else None,
         },
         "layers": [
             {

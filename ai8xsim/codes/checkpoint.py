@@ -23,6 +23,10 @@ ROWS = table(
          "The weights of a convolution are (out, in, height, width), those of a transposed one (in, out, height, "
          "width): where both are equal, only the description tells along which axis to fold.",
          "Give `--network`, or fuse the batch normalizations before."),
+    Code("unused-bits", "The width that was asked for is no layer's.",
+         "`--bits` is for layers of which nothing else states the width. A checkpoint that was trained for "
+         "quantization states it, and `quantization` in the description comes before that.",
+         "Give `--network` with `quantization`, or train by another policy."),
     Code("unfused-batchnorm", "The checkpoint holds batch normalization layers.",
          "The hardware has none; they are folded into the weights and the bias before quantization.",
          "Fuse them, then quantize again."),

@@ -12,6 +12,15 @@ ROWS = table(
          "The chip's averages are integers.", "Use the pooling modules of `ai8x`."),
     Code("activation-differs", "The description and the model activate a layer differently.",
          "A missing ReLU in one of them lets negative values through.", "Let both say the same."),
+    Code("pooling-differs", "The description takes the largest value of a window and the model the average, or the "
+         "other way round.", "`max_pool` and `avg_pool` have the same shapes, so that nothing else shows it.",
+         "Let both say the same."),
+    Code("elementwise-differs", "The description and the model combine operands otherwise, or on the other side of the "
+         "pool.", "`pool_first` is true where nothing is said: each operand is pooled, then they are combined.",
+         "Let both say the same: `eltwise` and `pool_first`."),
+    Code("output-width-differs", "The output is 8 bits wide in one computation, 32 bits in the other.",
+         "`output_width` is 8 where nothing is said; a last layer that is `wide` in the model has 32.",
+         "Let `output_width` and the model's `wide` agree."),
     Code("output-shift-differs", "The description and the model shift a layer's output differently.",
          "`output_shift` in the description wins over the checkpoint's.", "Let both agree, or state it in one place."),
     Code("output-rounding", "The other computation rounds outputs otherwise than half up.",

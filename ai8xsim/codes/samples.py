@@ -14,7 +14,9 @@ ROWS = table(
     Code("sample-range", "A value lies outside -128..127.",
          "Data is int8. Pixels 0..255 and floats in [-1, 1) must be normalized first.",
          "Subtract 128 from pixels; multiply floats by 128 and round."),
-    Code("sample-fraction", "A value is no integer.", "Data is int8.", "Multiply by 128 and round, or quantize."),
+    Code("sample-fraction", "A value is no integer.", "Data is int8.",
+         "Data in [0, 1] is not normalized: end the transforms with `ai8x.normalize`. "
+         "Multiply data in [-1, 1) by 128 and round."),
     Code("not-an-array", "The file is no .npy array.", "Arrays are read without pickle.", "Use numpy.save."),
     Code("not-a-trace", "The file is no trace.", "A trace is a .npz with `meta` and one array a layer.",
          "Make one with `ai8xsim simulate --trace`."),

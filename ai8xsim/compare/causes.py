@@ -17,6 +17,7 @@ from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.compare.measures import Observed
 from ai8xsim.compare.operators import CHIP, Arithmetic, Run, computed
 from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.network.description import ELEMENTWISE
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Activation, OutputStage, PoolKind, Source
 from ai8xsim.samples import checked_samples
@@ -114,10 +115,13 @@ def _cause(layer: Layer, inputs: list[Tensor], outputs: Outputs, checkpoint: Che
 
 def _variations(layer: Layer) -> Iterator[Variation]:
     yield from _averages(layer)
+    yield from _pools(layer)
+    yield from _combinations(layer)
     if layer.convolution is None:
         return
     yield from _activations(layer)
     yield from _shifts(layer)
+    yield from _widths(layer)
     if layer.output_stage.bits == 8:
         message = f"{layer.title}: they round the output otherwise than half up"
         found = error("output-rounding", message, layer.span)
@@ -141,6 +145,40 @@ def _averages(layer: Layer) -> Iterator[Variation]:
     message = f"{layer.title}: their averages keep fractions, as PyTorch's own pool computes them"
     mend = "use the pooling modules of `ai8x`"
     yield Variation(error("plain-pooling", message, span, help=mend), layer, Arithmetic(lambda mean: mean))
+
+
+def _pools(layer: Layer) -> Iterator[Variation]:
+    """The largest value in the place of the average, or the other way round."""
+    names = {PoolKind.MAX: "max", PoolKind.AVERAGE: "avg"}
+    if layer.pooling is None or layer.pooling.kind not in names:
+        return
+    own = layer.pooling.kind
+    (other,) = set(names) - {own}
+    message = f"{layer.title}: its pool is {own}, theirs is {other}"
+    mend = f"write `{names[other]}_pool` in the place of `{names[own]}_pool`, or use the module that fits"
+    found = error("pooling-differs", message, layer.span_of(f"{names[own]}_pool", "op"), help=mend)
+    for rounding in (False, True):
+        yield Variation(found, replace(layer, pooling=replace(layer.pooling, kind=other, rounding=rounding)))
+
+
+def _combinations(layer: Layer) -> Iterator[Variation]:
+    """Another element-wise operation, or the other order of it and the pool."""
+    elementwise = layer.elementwise
+    if elementwise is None:
+        return
+    span = layer.span_of("eltwise", "op")
+    for other in sorted(ELEMENTWISE - {elementwise.operation}):
+        message = f"{layer.title}: its operation is `{elementwise.operation}`, theirs is `{other}`"
+        mend = f"write `eltwise: {other}`, or use the module that fits"
+        found = error("elementwise-differs", message, span, help=mend)
+        yield Variation(found, replace(layer, elementwise=replace(elementwise, operation=other)))
+    if layer.pooling is not None:
+        flipped = replace(elementwise, pool_first=not elementwise.pool_first)
+        own, other = ("behind", "before") if elementwise.pool_first else ("before", "behind")
+        message = f"{layer.title}: its `{elementwise.operation}` comes {own} the pool, theirs {other} it"
+        mend = f"write `pool_first: {str(flipped.pool_first).lower()}`, or pool in the model where the layer does"
+        found = error("elementwise-differs", message, layer.span_of("pool_first", "eltwise"), help=mend)
+        yield Variation(found, replace(layer, elementwise=flipped))
 
 
 def _activations(layer: Layer) -> Iterator[Variation]:
@@ -177,6 +215,16 @@ def _shifts(layer: Layer) -> Iterator[Variation]:
             mend = "let the description's `output_shift` and the checkpoint's agree"
             other = replace(layer, output_stage=replace(stage, shift=shift))
             yield Variation(error("output-shift-differs", message, span, help=mend), other)
+
+
+def _widths(layer: Layer) -> Iterator[Variation]:
+    """8 bits of output in the place of 32, with whatever shift, or the other way round."""
+    bits = 8 if layer.output_stage.bits == 32 else 32
+    message = f"{layer.title}: its output has {layer.output_stage.bits} bits, theirs {bits}"
+    mend = f"write `output_width: {bits}`" + ("" if bits == 8 else ", which the model calls `wide=True`")
+    found = error("output-width-differs", message, layer.span_of("output_width", "op"), help=mend)
+    for shift in sorted(SHIFTS, key=abs) if bits == 8 else (0,):
+        yield Variation(found, replace(layer, output_stage=OutputStage(bits, shift, Activation.NONE)))
 
 
 def _of_checkpoint(layer: Layer, checkpoint: Checkpoint | None) -> Iterator[Variation]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.trace import Trace
+from ai8xsim.trace import LayerTrace, Trace, paired
 
 Values = npt.NDArray[Any]
 
@@ -155,8 +155,7 @@ def compare(ours: Trace, theirs: Mapping[int, Observed], unmatched: tuple[str, .
             found = measure(layer.samples, other.values, other.known)
             measures, reason = found if layer.is_batch else _of_one(found), ""
         elif other is not None:
-            sizes = ("x".join(map(str, values.shape[1:])) for values in (layer.samples, other.values))
-            reason = "the shapes differ: " + " and ".join(sizes)
+            reason = _mismatch(layer.samples, other.values)
         layers.append(
             LayerComparison(layer.index, layer.name, other.name if other else None, measures, reason)
         )
@@ -170,6 +169,27 @@ def _of_one(measures: Measures) -> Measures:
     return replace(measures, first=measures.first[1:])
 
 
+def _mismatch(ours: Values, theirs: Values) -> str:
+    """Why two outputs (N, C, H, W) of different shapes cannot be compared."""
+    if ours.shape[1:] == theirs.shape[1:]:
+        return f"they have {len(theirs)} samples, ours {len(ours)}"
+    return "the shapes differ: " + " and ".join("x".join(map(str, v.shape[1:])) for v in (ours, theirs))
+
+
 def observed(trace: Trace) -> dict[int, Observed]:
-    """The layers of a trace, as somebody else's."""
-    return {layer.index: Observed(layer.name or layer.title, layer.samples) for layer in trace}
+    """The layers of a trace, as somebody else's, by their numbers."""
+    return {layer.index: _observed(layer) for layer in trace}
+
+
+def observed_as(ours: Trace, theirs: Trace) -> tuple[dict[int, Observed], tuple[str, ...]]:
+    """The layers of a trace as somebody else's, by the numbers that they have in ours, and what only they have.
+
+    They are paired by their names first: see `ai8xsim.trace.paired`.
+    """
+    pairs, extras = paired(ours, theirs)
+    layers = {mine.index: _observed(other) for mine, other in pairs if other is not None}
+    return layers, tuple(layer.name or layer.title for layer in extras)
+
+
+def _observed(layer: LayerTrace) -> Observed:
+    return Observed(layer.name or layer.title, layer.samples)

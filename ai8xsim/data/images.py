@@ -169,8 +169,9 @@ def to_sample(image: object) -> npt.NDArray[np.int64]:
     [[[-128, -128], [-128, -128]]]
     >>> to_sample(np.full((1, 2, 2), 0.25))
     Traceback (most recent call last):
-    ai8xsim.errors.InputError: samples[0, 0, 0] is 0.25, not an integer; scale data in [-1, 1) by 128 and round it to \
-integers in -128..127 first
+    ai8xsim.errors.InputError: samples[0, 0, 0] is 0.25, not an integer; data in [0, 1] is not normalized: \
+data = ((data - 0.5) * 256).round().clip(-128, 127), which `ai8x.normalize(args=args)` does at the end of a loader's \
+transforms
     """
     array = as_array(image)
     if array.ndim not in {2, 3}:

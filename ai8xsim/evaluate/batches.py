@@ -115,7 +115,7 @@ def _sample(subject: Subject, index: int, sample: Any) -> npt.NDArray[np.int8]:
     try:
         checked = checked_samples(sample, subject.program.input_shape)
     except InputError as fault:
-        raise InputError(_of_sample(d, index, subject.name) for d in fault.diagnostics) from None
+        raise InputError(_of_sample(d, index, subject) for d in fault.diagnostics) from None
     if checked.is_batch:
         message = f"sample {index} is a batch of the shape {np.shape(sample)}"
         raise InputError(
@@ -124,9 +124,12 @@ def _sample(subject: Subject, index: int, sample: Any) -> npt.NDArray[np.int8]:
     return checked.nchw
 
 
-def _of_sample(diagnostic: Diagnostic, index: int, name: str) -> Diagnostic:
+def _of_sample(diagnostic: Diagnostic, index: int, subject: Subject) -> Diagnostic:
     message = f"sample {index}: {diagnostic.message}"
-    return replace(diagnostic, message=message, span=Span(name))
+    notes = diagnostic.notes
+    if subject.dataset is not None:  # of a file
+        notes += ("`ai8xsim check-data` says what a data set delivers, and what is wrong with it",)
+    return replace(diagnostic, message=message, span=Span(subject.name), notes=notes)
 
 
 def _targets(subject: Subject, first: int, targets: Sequence[Any]) -> Array:

@@ -3,6 +3,8 @@
 Only safe, standard scalars are constructed; no tag of the file can name a class or a function.
 """
 
+from types import MappingProxyType
+
 import yaml
 
 from ai8xsim.diagnostics import Diagnostic, Span, error
@@ -10,6 +12,8 @@ from ai8xsim.network.nodes import Items, Mapping, Node, Scalar
 
 YamlNode = yaml.nodes.Node
 DEEPEST = 50
+NO_BREAK_SPACE = "\u00a0"
+CLOSING = MappingProxyType({"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"})
 
 
 class UnreadableError(Exception):
@@ -41,18 +45,46 @@ def _first_line(fault: Exception) -> str:
 
 
 def _syntax_fault(fault: yaml.MarkedYAMLError, file: str, lines: tuple[str, ...]) -> Diagnostic:
-    mark = fault.problem_mark or fault.context_mark
-    span = Span(file)
-    if mark is not None:
-        text = lines[mark.line] if mark.line < len(lines) else ""
-        span = Span(file, mark.line + 1, mark.column + 1, 1, text)
+    """The fault where it lies. What was never finished lies where it began: YAML notices it lines behind that."""
+    message = f"YAML syntax: {fault.problem or _first_line(fault)}"
+    begun, noticed = fault.context_mark, fault.problem_mark
+    mend = _unfinished(fault, lines)
+    if mend and begun is not None:
+        text = _line(lines, begun)
+        length = len(text.rstrip()) - begun.column
+        span = Span(file, begun.line + 1, begun.column + 1, length, text)
+        label = f"begins here; noticed in line {noticed.line + 1}" if noticed else ""
+        return error("yaml-syntax", message, span, label, help=mend)
+    mark = noticed or begun
+    span = Span(file, mark.line + 1, mark.column + 1, 1, _line(lines, mark)) if mark else Span(file)
+    where = f", begun in line {begun.line + 1}" if begun else ""
     return error(
         "yaml-syntax",
-        f"YAML syntax: {fault.problem or _first_line(fault)}",
+        message,
         span,
-        notes=(fault.context,) if fault.context else (),
+        notes=(fault.context + where,) if fault.context else (),
         help="indent with spaces, two for each level, and put a space after each `:` and `-`",
     )
+
+
+def _unfinished(fault: yaml.MarkedYAMLError, lines: tuple[str, ...]) -> str:
+    """How to finish what the file begins and does not end; "" where that is not the fault."""
+    begun, noticed = fault.context_mark, fault.problem_mark
+    if begun is None or fault.context is None:
+        return ""
+    if fault.context == "while scanning a simple key":
+        if NO_BREAK_SPACE in _line(lines, begun):
+            return "write a plain space after the `:`; the one in this line is a no-break space"
+        return "write `key: value`, with a colon and a space between them"
+    if fault.context == "while scanning a quoted scalar":
+        return "close the quotation mark"
+    if fault.context in CLOSING and (noticed is None or noticed.line != begun.line):
+        return f"close the bracket with `{CLOSING[fault.context]}`, and part what is in it by commas"
+    return ""
+
+
+def _line(lines: tuple[str, ...], mark: yaml.Mark) -> str:
+    return lines[mark.line] if mark.line < len(lines) else ""
 
 
 class _Tree:

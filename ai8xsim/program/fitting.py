@@ -119,8 +119,11 @@ def _channel_mismatch(
     mend = "check that the description has the layers of the model, in its order"
     if layer.operation == "linear" and data.channels * data.pixels == wanted:
         mend = "write `flatten: true`"
-    elif reads_sample and data.columns == wanted:
-        mend = "the sample's channels seem to come last: transpose it to (C, H, W)"
+    elif reads_sample and data.is_1d and wanted == 1 and layer.operation != "conv1d":
+        mend = "a sample of two axes is (C, L); a grey image needs a channel axis, (1, H, W): `array[None]`"
+    elif reads_sample and wanted == (data.rows if data.is_1d else data.columns):
+        axes = "(C, L)" if data.is_1d else "(C, H, W)"
+        mend = f"the sample's channels seem to come last: transpose it to {axes}"
     elif reads_sample:
         mend = (
             f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"

@@ -126,7 +126,7 @@ def print_layers_compared(comparison: Comparison) -> None:
     screen.print(table)
     lines = [f"not compared: {layer.title}, {layer.reason}" for layer in comparison.layers if layer.reason]
     if comparison.unmatched:
-        lines.append("theirs alone, part of other layers of ours: " + ", ".join(comparison.unmatched))
+        lines.append("theirs alone, or part of other layers of ours: " + ", ".join(comparison.unmatched))
     if comparison.is_equal:
         lines.append("every value of every compared layer is equal")
     else:

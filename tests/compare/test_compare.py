@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,43 @@ def test_a_residual_model_agrees_and_its_copy_is_no_layer(tmp_path: Path) -> Non
     assert "not compared: layer 2 (`copy`), they have no such layer" in shown.stdout
     assert project.model_causes() == []
     project.model.write_text(RESIDUAL_MODEL.replace("ai8x.Add()", "ai8x.Sub()"))
-    assert project.model_causes() == ["unexplained-difference:sum"]
+    assert project.model_causes() == ["elementwise-differs:sum"]
+
+
+RIGHT = RESIDUAL.replace("eltwise: add,", "eltwise: add, pool_first: false, max_pool: 2, pool_stride: 2,") + (
+    "  - {name: last, op: conv2d, kernel_size: 1x1, pad: 0, processors: 0xff, out_offset: 0, output_width: 32}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause", "mend"),
+    [
+        ("eltwise: add", "eltwise: sub", "elementwise-differs:sum", "write `eltwise: add`"),
+        ("eltwise: add", "eltwise: xor", "elementwise-differs:sum", "write `eltwise: add`"),
+        ("max_pool: 2", "avg_pool: 2", "pooling-differs:sum", "write `max_pool` in the place of `avg_pool`"),
+        ("avg_pool: 2", "max_pool: 2", "pooling-differs:pool", "write `avg_pool` in the place of `max_pool`"),
+        ("pool_first: false", "pool_first: true", "elementwise-differs:sum", "write `pool_first: false`"),
+        (", output_width: 32", "", "output-width-differs:last", "write `output_width: 32`"),
+    ],
+    ids=["sub", "xor", "average", "maximum", "pool-first", "width"],
+)
+def test_another_operation_is_named_both_ways(
+    tmp_path: Path, old: str, new: str, cause: str, mend: str
+) -> None:
+    assert old in RIGHT
+    layers = {name: value for name, value in state().items() if name.startswith(("conv1", "conv2"))}
+    layers |= {f"last{name[5:]}": value for name, value in state(2).items() if name.startswith("conv2")}
+    layers["last.op.weight"] = layers["last.op.weight"][:, :, :1, :1]
+    traces = []
+    for network in (RIGHT, RIGHT.replace(old, new)):
+        project = Project(tmp_path, network)
+        project.save(layers)
+        traces.append(project.trace())
+    stored = read_checkpoint(project.checkpoint)
+    (found,) = diagnose(project.program(), project.values, observed(traces[0]), stored)
+    assert (f"{found.code}:{found.message.split('`')[1]}", found.help[: len(mend)]) == (cause, mend)
+    project.network.write_text(RIGHT)
+    assert project.causes(traces[1]) == [cause]
 
 
 def test_operands_that_are_pooled_first_end_with_the_addition(tmp_path: Path) -> None:
@@ -444,6 +481,24 @@ def test_the_command_compares_with_a_model_a_trace_an_output_and_plain_operators
         assert (shown.returncode, shown.stderr) == (0, ""), arguments
         assert "every value of every compared layer is equal" in shown.stdout
     assert load_trace(tmp_path / "trace.npz").first_difference(trace) is None
+
+
+def test_a_trace_with_a_layer_more_is_paired_by_names(project: Project, tmp_path: Path) -> None:
+    ours = project.trace()
+    first, *rest = ours.layers
+    copy = replace(first, index=1, name="copy")
+    more = Trace((first, copy, *(replace(layer, index=layer.index + 1) for layer in rest)), (4,))
+    more.save(tmp_path / "more.npz")
+    shown = project.run("--against", str(tmp_path / "more.npz"))
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "theirs alone, or part of other layers of ours: copy" in shown.stdout
+
+
+def test_a_trace_of_more_samples_is_called_that(project: Project, tmp_path: Path) -> None:
+    project.trace().repeated(2).save(tmp_path / "two.npz")
+    shown = project.run("--against", str(tmp_path / "two.npz"))
+    assert shown.returncode == 1
+    assert "layer 0 (`conv1`), they have 2 samples, ours 1" in shown.stdout
 
 
 def test_the_command_says_where_and_why_in_json_too(tmp_path: Path) -> None:

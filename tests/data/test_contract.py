@@ -256,6 +256,33 @@ def test_a_loader_that_fails_says_why(folder: Path, body: str, code: str, words:
     assert words in render(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("import nowhere.deeper", "install `nowhere` into this environment"),
+        ("from .helper import LABEL", "import it by its name, without the dot: the file's folder"),
+        ("from helper import NOTHING", "name that with `--path`"),
+        ("LABEL = 1 // 0", ""),
+        ("LABEL = = 1", ""),
+    ],
+    ids=["absent", "relative", "name", "other", "syntax"],
+)
+def test_a_file_that_cannot_be_imported_is_told_where_and_why(folder: Path, line: str, words: str) -> None:
+    (folder / "helper.py").write_text("LABEL = 1\n")
+    with pytest.raises(InputError) as caught:
+        load_datasets(written(f"{line}\n{GOOD}"))
+    (found,) = caught.value.diagnostics
+    assert found.span is not None
+    assert (found.code, found.span.file, found.span.line) == (
+        "not-importable",
+        "mine.py",
+        HEAD.count("\n") + 1,
+    )
+    assert found.span.text == line
+    assert words in found.help
+    assert bool(words) == bool(found.help)
+
+
 def test_a_fault_in_a_helper_names_the_line_of_the_data_set_file(folder: Path) -> None:
     (folder / "helper.py").write_text("LABEL = 1\n\ndef fail():\n    raise RuntimeError('inside')\n")
     bad = "def bad(data, load_train=True, load_test=True):\n    import helper\n    helper.fail()\n\n"

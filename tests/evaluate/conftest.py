@@ -51,6 +51,12 @@ class TooLoud(HeldOut):
         return (image + 400 * (index == 17)), label
 
 
+class NotNormalized(HeldOut):
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return (image + 128) / 255, label
+
+
 class Broken(HeldOut):
     def __getitem__(self, index):
         if index == 23:

@@ -132,6 +132,13 @@ def test_faults_of_data_are_diagnostics(folder: Path) -> None:
     assert record["diagnostics"][0]["message"] == "loading sample 23 of `Broken` failed"
 
 
+def test_a_sample_that_is_not_normalized_leads_to_check_data(folder: Path) -> None:
+    shown = evaluate(folder, name="NotNormalized")
+    assert shown.returncode == CONTENT
+    assert "ai8x.normalize(args=args)" in shown.stderr
+    assert "ai8xsim check-data" in shown.stderr
+
+
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
     """Runs the command in this process: its exit code, stdout and stderr."""

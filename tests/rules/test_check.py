@@ -258,3 +258,5 @@ def test_the_map_shows_who_lies_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "bias memory" in output
     _, output = run(DIGITS / "network.yaml", "--map")
     assert "no map" in output
+    with pytest.raises(Exception, match="one of --map and --json"):
+        run(DIGITS / "network.yaml", "--map", "--json")

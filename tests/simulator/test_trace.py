@@ -55,6 +55,26 @@ def changed(trace: Trace, place: int, index: tuple[int, ...], value: int) -> Tra
 # The first difference
 
 
+def test_layers_are_paired_by_names_before_numbers() -> None:
+    a, b, c = (random_int8(seed, 2, 3, 4) for seed in range(3))
+    ours = trace_of(layer_of(0, "conv", a), layer_of(1, "fc", b))
+    more = trace_of(layer_of(0, "conv", a), layer_of(1, "copy", c), layer_of(2, "FC", b))
+    difference = ours.first_difference(more)
+    assert difference == Difference(1, "copy", None, None, None, "only the other trace has it")
+    assert more.first_difference(ours) == Difference(1, "copy", None, None, None, "the other trace lacks it")
+    assert ours.first_difference(trace_of(layer_of(0, "first", a), layer_of(1, None, b))) is None
+    twice = trace_of(layer_of(0, "fc", a), layer_of(1, "fc", b))
+    assert ours.first_difference(twice) is None  # whose name says nothing
+
+
+def test_a_trace_repeated_is_that_of_the_batch() -> None:
+    a, b = random_int8(0, 2, 3, 4), random_int8(1, 2, 2, 3, 4)
+    three = trace_of(layer_of(0, None, np.stack([a] * 3), is_batch=True))
+    assert three.first_difference(trace_of(layer_of(0, None, a)).repeated(3)) is None
+    pairs = trace_of(layer_of(0, None, np.concatenate([b, b]), is_batch=True))
+    assert pairs.first_difference(trace_of(layer_of(0, None, b, is_batch=True)).repeated(2)) is None
+
+
 @given(data=st.data())
 @settings(DRAWN, max_examples=100)
 def test_a_single_different_value_is_found(data: st.DataObject) -> None:
