@@ -270,6 +270,21 @@ def test_what_is_quantized_is_not_quantized_again(tmp_path: Path) -> None:
         quantize(saved(tmp_path, conv__op__bias=torch.zeros(3)))
 
 
+@pytest.mark.parametrize("widths", [(1, 1), (8, 1), (2, 2)])
+def test_narrow_weights_are_not_quantized_again_either(widths: tuple[int, int], tmp_path: Path) -> None:
+    parts = {f"{name}__op__weight": WEIGHT for name in "ab"}
+    bits = {f"{name}__weight_bits": [float(width)] for name, width in zip("ab", widths, strict=True)}
+    done = tmp_path / "done.pth.tar"
+    with done.open("wb") as file:
+        save_quantized(quantize(saved(tmp_path, **parts, **bits)), file)
+    with pytest.raises(CheckpointError, match="quantized already"):
+        quantize(done)
+
+
+def test_whole_numbers_alone_are_no_sign_of_quantization(tmp_path: Path) -> None:
+    assert quantize(saved(tmp_path, a__op__weight=weights(1.0, -1.0))).layers
+
+
 def test_the_command_shows_warnings_and_refuses_another_network(tmp_path: Path) -> None:
     path = saved(tmp_path, conv__op__weight=WEIGHT[:, :1].expand(-1, 4, -1, -1), **batchnorm(4))
     words = ["quantize", str(path), str(tmp_path / "quantized.pth.tar")]

@@ -1,7 +1,7 @@
 """Layer by layer: fold, choose the shift, round."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, BinaryIO, Literal
@@ -119,7 +119,7 @@ def read_trained(path: str | os.PathLike[str]) -> tuple[TrainedCheckpoint, list[
     if not keys:
         fault = error("no-weights", "the checkpoint has no weights to quantize", Span(trained.path))
         raise CheckpointError([fault])
-    if all(_is_quantized(trained.tensors[key.key]) for key in keys):
+    if _is_quantized(trained.tensors, keys):
         message = "the checkpoint is quantized already: its weights are integers"
         mend = "give the one that the training wrote"
         raise CheckpointError([error("already-quantized", message, Span(trained.path), help=mend)])
@@ -152,9 +152,17 @@ def _all_weights(tensors: Mapping[str, Floats]) -> list[WeightKey]:
     return [*first, *(key for name in others for key in find_weights({name: rest[name]}))]
 
 
-def _is_quantized(values: Floats) -> bool:
-    """Whether these are integers as quantizing leaves them."""
-    return bool(np.all(values == np.floor(values))) and 1 < np.abs(values).max() <= LARGEST_INTEGER
+def _is_quantized(tensors: Mapping[str, Floats], keys: Sequence[WeightKey]) -> bool:
+    """Whether all weights are integers as quantizing leaves them. Those of 1 bit are -1 and 0: there the flags tell."""
+    weights = [tensors[key.key] for key in keys]
+    largest = max(float(np.abs(values).max()) for values in weights)
+    is_whole = all(np.array_equal(values, np.floor(values)) for values in weights)
+    flags = [
+        [_scalar(tensors, f"{key.owner}.{name}") for name in ("quantize_activation", "adjust_output_shift")]
+        for key in keys
+    ]
+    is_said = any(is_on and not is_adjusted for is_on, is_adjusted in flags)
+    return is_whole and largest <= LARGEST_INTEGER and (largest > 1 or is_said)
 
 
 def _quantize_layer(work: _Work, key: WeightKey, described: Described, options: QuantizeOptions) -> None:
