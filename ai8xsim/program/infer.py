@@ -8,8 +8,8 @@ from ai8xsim.device import Device
 from ai8xsim.diagnostics import Diagnostic, Span, by_place, errors_among
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
+from ai8xsim.program.groundwork import Groundwork, groundwork, resolve_path, sample_shape
 from ai8xsim.program.operations import Options
-from ai8xsim.program.resolve import Groundwork, groundwork, resolve_path, sample_shape
 
 LARGEST_SIDE = 352
 LARGEST_LENGTH = 1024
@@ -27,24 +27,42 @@ def infer_input_shape(
     times as much fits just as well.
     Raises ResolveError with the faults that stand whatever the size is.
     """
-    first = network.layers[min(options.start_layer, len(network.layers) - 1)]
-    channels = _input_channels(first, checkpoint)
     ground = groundwork(network, checkpoint, device, options)
     before = {*errors_among([*network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])}
     if before and not ground.is_sound:
         raise ResolveError(by_place(before))
-    tried: list[tuple[int, set[Diagnostic]]] = []
-    for shape, larger in _candidates(first, channels):
+    shape, tried = _search(ground, checkpoint, before)
+    first = _first(ground)
+    is_square = first.in_dim is None and first.operation != "conv1d"
+    standing = _standing(tried, is_square) if tried else set()
+    if standing:
+        raise ResolveError(by_place(standing))
+    return shape
+
+
+def fitting_shape(ground: Groundwork, checkpoint: Checkpoint) -> Shape | None:
+    """The shape that the layers of a sound groundwork fix; None where no size fits, or any."""
+    return _search(ground, checkpoint, {*errors_among(ground.diagnostics)})[0]
+
+
+def _first(ground: Groundwork) -> LayerDescription:
+    layers = ground.network.layers
+    return layers[min(ground.options.start_layer, len(layers) - 1)]
+
+
+def _search(
+    ground: Groundwork, checkpoint: Checkpoint, before: set[Diagnostic]
+) -> tuple[Shape | None, list[tuple[int, set[Diagnostic]]]]:
+    """The shape that is fixed, if any; if none fits, how far each led into the network, and its faults."""
+    first = _first(ground)
+    tried = []
+    for shape, larger in _candidates(first, _input_channels(first, checkpoint)):
         depth, faults = _faults(ground, shape)
         if not before | faults:
             is_fixed = first.in_dim is not None or _faults(ground, larger)[1]
-            return shape if is_fixed else None
+            return (shape if is_fixed else None), []
         tried.append((depth, before | faults))
-    is_square = first.in_dim is None and first.operation != "conv1d"
-    standing = _standing(tried, is_square)
-    if standing:
-        raise ResolveError(by_place(standing))
-    return None
+    return None, tried
 
 
 def _standing(tried: Sequence[tuple[int, set[Diagnostic]]], is_square: bool) -> set[Diagnostic]:
