@@ -204,9 +204,23 @@ def _way_home(program: Program, reader: Layer, first: Misread, unknown: frozense
     if first.value == (0, 0, 0) and moved >= 0 and moved % 4 == 0 and moved != reader.placement.in_offset:
         return f"write `in_offset: {moved:#06x}`"
     if writer and _is_gap_wrong(writer, reader, first):
-        gap = writer.placement.write_gap
-        return f"written with a gap of {gap} and read with {reader.placement.read_gap}: let them agree"
+        return _same_gap(program, writer, reader)
     return "let offset, processors, gap and number of channels agree with the writer's"
+
+
+def _same_gap(program: Program, writer: Layer, reader: Layer) -> str:
+    """How writer and reader come to agree on the words that are left out."""
+    written, read = writer.placement.write_gap, reader.placement.read_gap
+    mend = f"write `write_gap: {read}` in {writer.title}"
+    others = [
+        other
+        for other in program.layers
+        if other is not reader
+        and any(entry.source is Source.LAYER and entry.index == writer.index for entry in other.inputs)
+    ]
+    if others:
+        mend += f", and let {others[0].title} read a pass-through that copies it with `write_gap: {written}`"
+    return f"write `read_gap: {written}`, or {mend}" if program.device.supports_read_gap else mend
 
 
 def _together(

@@ -104,8 +104,8 @@ def test_wide_output_in_a_buffer_of_bytes_is_a_fault() -> None:
     assert codes_of(layers.replace("WIDE", ""), MAX78002, *shapes, buffers=buffers) == []
 
 
-def found_in(layers: str, *shapes: tuple[int, ...]) -> list[tuple[str, str]]:
-    found = check(network_of(layers), MAX78000, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
+def found_in(layers: str, *shapes: tuple[int, ...], device: Device = MAX78000) -> list[tuple[str, str]]:
+    found = check(network_of(layers), device, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
     return [(d.code, d.help) for d in found if d.severity is Severity.ERROR]
 
 
@@ -141,6 +141,54 @@ def test_the_sample_as_an_operand_beside_a_layer_is_one_fault() -> None:
     ((code, mend),) = found_in(layers, (4, 4, 3, 3))
     assert code == "operands-apart"
     assert mend == "let a pass-through write the sample with `write_gap: 1`, and read its output here"
+
+
+RESIDUAL = """
+- {processors: 0xf, op: conv2d, name: down, out_offset: 0x2000WRITE}
+- {processors: 0xf, op: conv2d, name: side, out_offset: SIDEREAD}
+- {processors: 0xf, op: add, in_sequences: [down, side], in_offset: 0x2000, out_offset: 0x6000}
+"""
+COPIED = """
+- {processors: 0xf, op: conv2d, name: down, out_offset: 0x2000}
+- {processors: 0xf, op: none, name: copy, out_offset: 0x4000, write_gap: 1}
+- {processors: 0xf, op: conv2d, name: side, in_sequences: down, in_offset: 0x2000, out_offset: 0x4004, write_gap: 1}
+- {processors: 0xf, op: add, in_sequences: [copy, side], in_offset: 0x4000, out_offset: 0x6000}
+"""
+
+
+def residual(write: str, side: str, read: str) -> str:
+    return RESIDUAL.replace("WRITE", write).replace("SIDE", side).replace("READ", read)
+
+
+def test_an_operand_that_another_layer_reads_is_copied() -> None:
+    """What a residual block looks like at first; told all at once, and what is told passes."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    naive = residual("", "0x4000", "")
+    first, second = found_in(naive, *shapes)
+    assert first == (
+        "operands-apart",
+        "layer 1 (`side`) reads it too, without gaps: let a pass-through copy it, with `write_gap: 1` "
+        "and a free `out_offset`, and name the pass-through in `in_sequences`",
+    )
+    behind = "in layer 1 (`side`), write `write_gap: 1` and an `out_offset` 4 bytes behind that of operand 0"
+    assert second == ("operands-apart", behind)
+    assert found_in(COPIED, *shapes) == []
+    gaps = "; or write `write_gap: 1` in layer 0 (`down`), and `read_gap: 1` in layer 1 (`side`)"
+    assert found_in(naive, *shapes, device=MAX78002) == [(first[0], first[1] + gaps), second]
+    both = residual(", write_gap: 1", "0x2004, write_gap: 1", ", read_gap: 1")
+    assert found_in(both, *shapes, device=MAX78002) == []
+
+
+def test_a_gap_that_the_device_cannot_read_is_not_advised() -> None:
+    gap = residual(", write_gap: 1", "0x2004, write_gap: 1", "")
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    (code, mend), *_ = found_in(gap, *shapes)
+    without = (
+        "write `write_gap: 0` in layer 0 (`down`), "
+        "and let layer 2 read a pass-through that copies it with `write_gap: 1`"
+    )
+    assert (code, mend) == ("misplaced-input", without)
+    assert found_in(gap, *shapes, device=MAX78002)[0][1] == f"write `read_gap: 1`, or {without}"
 
 
 def test_advice_is_given_beside_a_layer_in_doubt() -> None:
