@@ -236,7 +236,9 @@ def run(*words: str | Path) -> tuple[int, str]:
 def test_the_command_on_a_sound_network() -> None:
     code, output = run(DIGITS / "network.yaml", "--checkpoint", DIGITS / "checkpoint.pth.tar")
     assert code == 0
-    assert output == f"no faults; {len(RULES)} of {len(RULES)} rules applied\n"
+    summary, shape = output.splitlines()
+    assert summary == f"no faults; {len(RULES)} of {len(RULES)} rules applied"
+    assert shape == "sample taken as 1x8x8, deduced from the layers"
 
 
 def test_the_command_on_a_faulty_description() -> None:
@@ -306,3 +308,15 @@ def test_the_map_shows_who_lies_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "bias memory" in output
     _, output = run(DIGITS / "network.yaml", "--map")
     assert "no map" in output
+
+
+def test_the_shape_that_was_deduced_is_told() -> None:
+    """A forgotten padding passes with a larger sample: who reads the size sees it."""
+    network, checkpoint = str(DIGITS / "network.yaml"), ["--checkpoint", str(DIGITS / "checkpoint.pth.tar")]
+    shown = CliRunner().invoke(cli, ["check", network, *checkpoint]).output
+    assert "taken as 1x8x8" in shown
+    record = json.loads(CliRunner().invoke(cli, ["check", network, *checkpoint, "--json"]).output)
+    assert record["deduced_shape"] == [1, 8, 8]
+    assert "taken as" not in CliRunner().invoke(cli, ["check", network]).output
+    described, stored = read_network(network), read_checkpoint(DIGITS / "checkpoint.pth.tar")
+    assert check(described, MAX78000, stored, np.zeros((1, 8, 8), int)).deduced is None
