@@ -9,6 +9,7 @@ from ai8xsim.machine.moves import Statement, free_place, mends
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
+from ai8xsim.rules.operands import are_together
 
 
 def misread_diagnostics(
@@ -269,7 +270,12 @@ def _place(place: Place | None) -> str:
 
 def new_offset(program: Program, layer: Layer, unknown: frozenset[int]) -> str:
     """Where to let the layer write instead, and what else to write then."""
-    statements = free_place(program, layer, unknown) if output_layout(layer).is_complete else ()
+    if not output_layout(layer).is_complete:
+        return "first mend the number of its output's processors: where there is room depends on them"
+    reader = _reader_of_parts(program, layer)
+    if reader is not None:  # they would move together, and stay apart
+        return f"first let the operands of {reader.title} interleave"
+    statements = free_place(program, layer, unknown)
     if not statements:
         return "no other offset was found: use other output processors, fewer channels, or pool more"
     keys = (
@@ -277,3 +283,14 @@ def new_offset(program: Program, layer: Layer, unknown: frozenset[int]) -> str:
         for s in statements
     )
     return f"write {', '.join(keys)}"
+
+
+def _reader_of_parts(program: Program, layer: Layer) -> Layer | None:
+    """A layer for which the output is an operand that does not interleave with the others."""
+    outputs = {other.index: other for other in program.layers}
+    for reader in program.layers:
+        sources = [entry.index for entry in reader.inputs if entry.source is Source.LAYER]
+        is_operand = operand_count(reader) > 1 and len(sources) == len(reader.inputs) > 1
+        if is_operand and layer.index in sources and not are_together(reader, [outputs[i] for i in sources]):
+            return reader
+    return None

@@ -49,24 +49,36 @@ def _single(layer: Layer, producer: Layer, count: int) -> Diagnostic | None:
     return error("operands-apart", message, layer.span_of("eltwise", "op"), "", (why,), mend)
 
 
+def _gap_and_step(layer: Layer, count: int) -> tuple[int, int]:
+    """The words that the writer of each operand leaves out, and the bytes from one operand to the next."""
+    return count * (layer.placement.read_gap + 1) - 1, 4 * (layer.placement.read_gap + 1)
+
+
+def are_together(layer: Layer, producers: Sequence[Layer]) -> bool:
+    """Whether the inputs of an element-wise operation, one an operand, interleave."""
+    gap, step = _gap_and_step(layer, len(producers))
+    first = producers[0].placement.out_offset
+    return all(
+        (one.placement.write_gap, one.placement.out_offset) == (gap, first + step * number)
+        for number, one in enumerate(producers)
+    )
+
+
 def _several(subject: Subject, layer: Layer, producers: Sequence[Layer]) -> Iterator[Diagnostic]:
     """One input an operand: each written with the same gap, a step behind the one before, the first where we read."""
-    count, step = len(producers), 4 * (layer.placement.read_gap + 1)
-    gap = count * (layer.placement.read_gap + 1) - 1
+    gap, step = _gap_and_step(layer, len(producers))
     span = layer.span_of("in_sequences", "eltwise", "op")
     first = producers[0].placement.out_offset
-    if len({producer.index for producer in producers}) < count:
+    if len({producer.index for producer in producers}) < len(producers):
         message = f"{layer.title} names an input twice; each operand must lie in words of its own"
         mend = "let a pass-through layer write it once more, one step behind"
         yield error("operands-apart", message, span, help=mend)
         return
     rivals = [_reader_without_gap(subject, producer, gap) for producer in producers]
-    are_apart = False
     for number, producer in enumerate(producers):
         place, wanted, rival = producer.placement, first + step * number, rivals[number]
         if place.write_gap == gap and place.out_offset == wanted:
             continue
-        are_apart = True
         message = f"{layer.title}: operand {number}, the output of {producer.title}, does not interleave"
         have = f"it is written from {place.out_offset:#06x} on with `write_gap: {place.write_gap}`"
         what = f"`out_offset: {wanted:#06x}` and `write_gap: {gap}`"
@@ -81,7 +93,7 @@ def _several(subject: Subject, layer: Layer, producers: Sequence[Layer]) -> Iter
         if rival is not None:
             mend = _by_copy(subject, producer, rival, gap, what)
         yield error("operands-apart", message, span, "", (have,), mend)
-    if not are_apart and layer.placement.in_offset != first:
+    if are_together(layer, producers) and layer.placement.in_offset != first:
         message = f"{layer.title} reads its operands from {layer.placement.in_offset:#06x} on"
         have = f"the first one, the output of {producers[0].title}, is written from {first:#06x} on"
         mend = f"write `in_offset: {first:#06x}`"
