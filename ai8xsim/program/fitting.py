@@ -134,9 +134,19 @@ def _channel_mismatch(
         mend = (
             f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
         )
+    operands = _operands(layer, data.channels, wanted)
+    if operands:
+        notes.append(f"{operands} inputs are joined, one behind the other: {operands} x {wanted} channels")
+        mend = "write `eltwise: add` (or another operation) if they are to be combined element by element"
     message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
     span = layer.processors.span
     return error("channel-mismatch", message, span, f"{data.channels} channels arrive", tuple(notes), mend)
+
+
+def _operands(layer: LayerDescription, arriving: int, wanted: int) -> int:
+    """How many inputs would be operands if an element-wise operation were stated; 0 where that does not fit."""
+    inputs = len(layer.in_sequences.value) if layer.in_sequences else 1
+    return inputs if inputs > 1 and layer.elementwise is None and arriving == inputs * wanted else 0
 
 
 def _flattened_mismatch(

@@ -86,6 +86,26 @@ def test_an_unaligned_offset_is_one_fault_and_not_two() -> None:
     assert codes_of(layers, MAX78000, (4, 4, 3, 3), (4, 4, 3, 3)) == ["unaligned-offset"]
 
 
+def test_forgotten_operations_are_named() -> None:
+    """An element-wise operation, and a pass-through."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3), (4, 4, 3, 3)
+    forgotten = COPIED.replace("op: add", "op: conv2d")
+    (fault,) = [mend for code, mend in found_in(forgotten, *shapes) if code == "channel-mismatch"]
+    assert fault.startswith("write `eltwise: add`")
+    added = COPIED.replace("op: add", "eltwise: add, op: conv2d")
+    assert found_in(added, *shapes) == []
+    (fault,) = [mend for _, mend in found_in(COPIED.replace("op: none, ", ""), *shapes[:2])]
+    assert fault.startswith("if layer 1 (`copy`) has no weights in the model, write `op: passthrough` there")
+
+
+def test_a_linear_layer_is_not_advised_to_have_a_larger_kernel() -> None:
+    layers = "- {processors: 0xf, op: OP, pad: 1, out_offset: 0x4000}"
+    ((_, linear),) = found_in(layers.replace("OP", "linear"), (4, 4))
+    assert linear == "write `pad: 0`"
+    ((_, conv),) = found_in(layers.replace("OP", "conv2d, kernel_size: 1x1"), (4, 4, 1, 1))
+    assert conv == "write `pad: 0` or a larger kernel"
+
+
 def test_a_gap_that_the_device_lacks_is_one_fault_and_not_two() -> None:
     layers = "- {processors: 0xf, op: conv2d, read_gap: 1, in_offset: 0, out_offset: 0x100}"
     assert codes_of(layers, MAX78000, (4, 4, 3, 3)) == ["not-on-device"]
@@ -177,6 +197,29 @@ def test_an_operand_that_another_layer_reads_is_copied() -> None:
     assert found_in(naive, *shapes, device=MAX78002) == [(first[0], first[1] + gaps), second]
     both = residual(", write_gap: 1", "0x2004, write_gap: 1", ", read_gap: 1")
     assert found_in(both, *shapes, device=MAX78002) == []
+
+
+def test_operands_that_are_apart_are_not_moved_together() -> None:
+    """Elsewhere they would be as far apart: there is one piece of advice for one line."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    found = found_in(COPIED.replace("0x4004", "0x2084"), *shapes)
+    assert found == [
+        ("overwrites-input", "first let the operands of layer 3 interleave"),
+        ("operands-apart", "in layer 2 (`side`), write `out_offset: 0x4004` and `write_gap: 1`"),
+    ]
+
+
+def test_no_place_is_looked_for_before_the_processors_are_known() -> None:
+    layers = """
+    - {processors: 0xf, output_processors: 0x1, op: conv2d, out_offset: 0}
+    - {processors: 0xf, op: conv2d, out_offset: 0x4000}
+    """
+    helps = dict(found_in(layers, (4, 4, 3, 3), (4, 4, 3, 3)))
+    assert helps["overwrites-input"].startswith("first mend the number of its output's processors")
+    mended = layers.replace("0x1,", "0xf,")
+    assert found_in(mended, (4, 4, 3, 3), (4, 4, 3, 3)) == [
+        ("overwrites-input", "write `out_offset: 0x0100`")
+    ]
 
 
 def test_a_gap_that_the_device_cannot_read_is_not_advised() -> None:
