@@ -125,3 +125,33 @@ def test_wrong_arguments_of_ours_are_said_so() -> None:
         Simulator(made).run(np.zeros((2, 4, 4), np.int8), keep="output")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         program("  - {processors: 3, op: none}\n", (1.5, 2, 2))  # type: ignore[arg-type]
+
+
+FLATTENED = """
+  - {processors: 7, op: conv2d, max_pool: 2, pool_stride: 2, PAD}
+  - {processors: 0xf, op: linear, flatten: true}
+"""
+
+
+@pytest.mark.parametrize(("pad", "size", "fitting"), [("pad: 1", 16, 8), ("pad: 0", 8, 12)])
+def test_a_wrong_size_is_looked_for_before_the_layer_that_flattens(pad: str, size: int, fitting: int) -> None:
+    """A sample of a wrong size, and a forgotten padding: neither has to do with the last layer's processors."""
+    found = refusal(FLATTENED.replace("PAD", pad), (3, size, size), ones(4, 3, 3, 3), ones(5, 4 * 16))
+    pixels = size // 2 - (pad == "pad: 0") * 2
+    assert found.message.startswith(f"layer 1 flattens 4x{pixels}x{pixels} to {4 * pixels**2} values")
+    assert found.span is not None
+    assert found.span.text[found.span.column - 1 :] == "true}"
+    assert found.notes[1:] == (
+        f"64 = 4 channels of 4x4 pixels; they arrive with {pixels}x{pixels}",
+        f"the sample is 3x{size}x{size}; all layers fit one of 3x{fitting}x{fitting}",
+    )
+    assert "padding" in found.help
+
+
+def test_no_size_is_named_where_none_would_do() -> None:
+    """Nor where any would: three channels arrive, and four are expected."""
+    layers = "  - {processors: 7, op: conv2d}\n  - {processors: 7, op: conv2d}\n"
+    assert len(refusal(layers, (3, 8, 8), ones(3, 3, 3, 3), ones(4, 4, 3, 3)).notes) == 2
+    assert len(refusal(layers, (4, 8, 8), ones(3, 3, 3, 3), ones(3, 3, 3, 3)).notes) == 2
+    flattened = FLATTENED.replace("PAD", "pad: 1")
+    assert "no multiple" in refusal(flattened, (3, 8, 8), ones(4, 3, 3, 3), ones(5, 63)).message

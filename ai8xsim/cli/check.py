@@ -97,6 +97,7 @@ def _placed(findings: "Findings", sample: Path) -> "Findings":
 def _record(findings: "Findings") -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
+        "deduced_shape": findings.deduced,
         "diagnostics": [diagnostic_record(d) for d in findings],
         "not_run": [{"rule": entry.rule, "why": entry.why} for entry in findings.not_run],
     }
@@ -126,6 +127,8 @@ def _show(findings: "Findings", quiet: bool) -> None:
     click.echo(
         f"{summary or 'no faults'}; {len(RULES) - len(findings.not_run)} of {len(RULES)} rules applied"
     )
+    if findings.deduced is not None:
+        click.echo(f"sample taken as {'x'.join(map(str, findings.deduced))}, deduced from the layers")
     for why in dict.fromkeys(entry.why for entry in findings.not_run):
         names = ", ".join(entry.rule for entry in findings.not_run if entry.why == why)
         click.echo(wrapped(f"not applied, because {why}: {names}", 110))

@@ -85,7 +85,8 @@ def _operations(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         if layer.op is None:
             message = f"{layer.title} has no `op` and counts as Conv2d"
-            yield warning("default-operation", message, layer.span, help="write `op: conv2d`")
+            mend = "write `op: conv2d`, or `op: passthrough` where it has no weights"
+            yield warning("default-operation", message, layer.span, help=mend)
         if layer.has_convolution:
             continue
         if layer.activate and layer.activate.value != "none":
@@ -212,7 +213,8 @@ def _defaults(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         if layer.out_offset is None:
             message = f"{layer.title} has no `out_offset` and writes at 0"
-            yield warning("default-out-offset", message, layer.span, help="write `out_offset: 0x0000`")
+            mend = "write the `out_offset` that is meant: `0x0000`, or where nothing else lies"
+            yield warning("default-out-offset", message, layer.span, help=mend)
         if layer.in_channel_skip and layer.in_channel_skip.value:
             message = f"{layer.title}: `in_channel_skip` has no effect"
             yield warning("no-effect", message, layer.in_channel_skip.key_span, "ignored", help="remove it")

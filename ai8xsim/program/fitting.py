@@ -1,13 +1,18 @@
 """A layer's convolution, and whether its weights fit the data that arrives."""
 
+from math import isqrt
+
 import numpy as np
 
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.network import LayerDescription
+from ai8xsim.program.flow import entering
 from ai8xsim.program.operations import Convolution, Shape, Weights
 from ai8xsim.program.surroundings import Found, Surroundings
 from ai8xsim.program.weights import kernel_size_of
+
+IN_ORDER = "check that the description has the layers of the model, in its order"
 
 
 def convolution_of(
@@ -62,9 +67,10 @@ def _bypass_weights(
     return Weights(weight, None, bits=8)
 
 
-def missing_channels(around: Surroundings, place: int, data: Shape, found: Found) -> int:
+def missing_channels(around: Surroundings, place: int, pooled: Shape, found: Found) -> int:
     """The channels that the weights expect where others arrive, after saying so; 0 where all is well."""
     layer = around.path[place]
+    data = entering(layer, pooled)
     if layer.index not in around.weights or layer.is_bypassed or not layer.has_convolution:
         return 0
     assigned = around.weights[layer.index]
@@ -81,7 +87,8 @@ def missing_channels(around: Surroundings, place: int, data: Shape, found: Found
         found.append(error("groups", message, layer.groups.span, f"1 or {data.channels}", (why,), mend))
         return wanted
     reads_sample = place == 0 and layer.in_sequences is None
-    found.append(_channel_mismatch(layer, data, wanted, why, reads_sample))
+    describe = _flattened_mismatch if layer.is_flattened else _channel_mismatch
+    found.append(describe(layer, pooled, wanted, why, reads_sample))
     return wanted
 
 
@@ -116,9 +123,11 @@ def _misfits(
 def _channel_mismatch(
     layer: LayerDescription, data: Shape, wanted: int, why: str, reads_sample: bool
 ) -> Diagnostic:
-    mend = "check that the description has the layers of the model, in its order"
-    if layer.operation == "linear" and data.channels * data.pixels == wanted:
+    notes = [why, f"its input is {'the sample, ' if reads_sample else ''}{data}"]
+    mend = IN_ORDER
+    if layer.operation == "linear" and wanted % data.channels == 0:
         mend = "write `flatten: true`"
+        notes += [_pixels(data, wanted)] if wanted != data.channels * data.pixels else []
     elif reads_sample and data.is_1d and wanted == 1 and layer.operation != "conv1d":
         mend = "a sample of two axes is (C, L); a grey image needs a channel axis, (1, H, W): `array[None]`"
     elif reads_sample and wanted == (data.rows if data.is_1d else data.columns):
@@ -128,7 +137,46 @@ def _channel_mismatch(
         mend = (
             f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
         )
-    arrives = f"its input is {'the sample, ' if reads_sample else ''}{data}"
+    operands = _operands(layer, data.channels, wanted)
+    if operands:
+        notes.append(f"{operands} inputs are joined, one behind the other: {operands} x {wanted} channels")
+        mend = "write `eltwise: add` (or another operation) if they are to be combined element by element"
     message = f"{layer.title} reads {data.channels} channels, its weights expect {wanted}"
     span = layer.processors.span
-    return error("channel-mismatch", message, span, f"{data.channels} channels arrive", (why, arrives), mend)
+    return error("channel-mismatch", message, span, f"{data.channels} channels arrive", tuple(notes), mend)
+
+
+def _operands(layer: LayerDescription, arriving: int, wanted: int) -> int:
+    """How many inputs would be operands if an element-wise operation were stated; 0 where that does not fit."""
+    inputs = len(layer.in_sequences.value) if layer.in_sequences else 1
+    return inputs if inputs > 1 and layer.elementwise is None and arriving == inputs * wanted else 0
+
+
+def _flattened_mismatch(
+    layer: LayerDescription, data: Shape, wanted: int, why: str, reads_sample: bool
+) -> Diagnostic:
+    """Flattened, as many values arrive as the layers before leave pixels: where it goes wrong is mostly there."""
+    values = data.channels * data.pixels
+    given = layer.flatten or layer.processors
+    if wanted % data.channels:
+        message = f"{layer.title} flattens {data.channels} channels, its weights expect {wanted} values: no multiple"
+        notes: tuple[str, ...] = (why, f"its input is {data}")
+        return error("channel-mismatch", message, given.span, "", notes, IN_ORDER)
+    message = f"{layer.title} flattens {data} to {values} values, its weights expect {wanted}"
+    mend = "compare the sample's size, and the padding and pooling of the layers before, with the model's"
+    if reads_sample:
+        mend = f"give a sample of {wanted} values, or the checkpoint that fits this one"
+    notes = (why, _pixels(data, wanted))
+    return error("channel-mismatch", message, given.span, f"{values} values arrive", notes, mend)
+
+
+def _pixels(data: Shape, wanted: int) -> str:
+    """What the data would be if it had the number of values that is wanted."""
+    pixels = wanted // data.channels
+    side = isqrt(pixels)
+    size = f"{side}x{side}" if side * side == pixels and not data.is_1d else f"{pixels}"
+    return f"{wanted} = {data.channels} channels of {size} pixels; they arrive with {_size(data)}"
+
+
+def _size(data: Shape) -> str:
+    return f"{data.rows}" if data.is_1d else f"{data.rows}x{data.columns}"

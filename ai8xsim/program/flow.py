@@ -118,6 +118,11 @@ def pooled(layer: LayerDescription, data: Shape, pooling: Pooling | None, found:
     return None
 
 
+def entering(layer: LayerDescription, pooled: Shape) -> Shape:
+    """What enters the operation: flattened, every value is a channel."""
+    return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
+
+
 def stated_channels(layer: LayerDescription, data: Shape, found: Found) -> bool:
     """Whether `in_channels` agrees with the data; flattened, channels times pixels may be stated too."""
     if layer.in_channels is None or layer.in_channels.value == data.channels:

@@ -1,14 +1,15 @@
 """The input shape that a description does not state, deduced from what its layers can take."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, by_place, errors_among
+from ai8xsim.diagnostics import Diagnostic, Span, by_place, errors_among
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
+from ai8xsim.program.groundwork import Groundwork, groundwork, resolve_path, sample_shape
 from ai8xsim.program.operations import Options
-from ai8xsim.program.resolve import Groundwork, groundwork, resolve_path, sample_shape
 
 LARGEST_SIDE = 352
 LARGEST_LENGTH = 1024
@@ -26,23 +27,63 @@ def infer_input_shape(
     times as much fits just as well.
     Raises ResolveError with the faults that stand whatever the size is.
     """
-    first = network.layers[min(options.start_layer, len(network.layers) - 1)]
-    channels = _input_channels(first, checkpoint)
     ground = groundwork(network, checkpoint, device, options)
     before = {*errors_among([*network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])}
     if before and not ground.is_sound:
         raise ResolveError(by_place(before))
-    standing: set[Diagnostic] | None = None
-    for shape, larger in _candidates(first, channels):
-        faults = before | _faults(ground, shape)
-        if not faults:
-            is_fixed = first.in_dim is not None or _faults(ground, larger)
-            return shape if is_fixed else None
-        known = {(fault.code, fault.span) for fault in faults}
-        standing = faults if standing is None else {f for f in standing if (f.code, f.span) in known}
+    shape, tried = _search(ground, checkpoint, before)
+    first = _first(ground)
+    is_square = first.in_dim is None and first.operation != "conv1d"
+    standing = _standing(tried, is_square) if tried else set()
     if standing:
         raise ResolveError(by_place(standing))
-    return None
+    return shape
+
+
+def fitting_shape(ground: Groundwork, checkpoint: Checkpoint) -> Shape | None:
+    """The shape that the layers of a sound groundwork fix; None where no size fits, or any."""
+    return _search(ground, checkpoint, {*errors_among(ground.diagnostics)})[0]
+
+
+def _first(ground: Groundwork) -> LayerDescription:
+    layers = ground.network.layers
+    return layers[min(ground.options.start_layer, len(layers) - 1)]
+
+
+def _search(
+    ground: Groundwork, checkpoint: Checkpoint, before: set[Diagnostic]
+) -> tuple[Shape | None, list[tuple[int, set[Diagnostic]]]]:
+    """The shape that is fixed, if any; if none fits, how far each led into the network, and its faults."""
+    first = _first(ground)
+    tried = []
+    for shape, larger in _candidates(first, _input_channels(first, checkpoint)):
+        depth, faults = _faults(ground, shape)
+        if not before | faults:
+            is_fixed = first.in_dim is not None or _faults(ground, larger)[1]
+            return (shape if is_fixed else None), []
+        tried.append((depth, before | faults))
+    return None, tried
+
+
+def _standing(tried: Sequence[tuple[int, set[Diagnostic]]], is_square: bool) -> set[Diagnostic]:
+    """The faults that no size takes away, without what is said of a size that was only tried.
+
+    A size too small for a window hides what lies behind it: only those count that lead farthest into the network.
+    Where only squares were tried, numbers of channels that change with the size may fit another shape.
+    """
+
+    def causes(faults: set[Diagnostic]) -> dict[tuple[str, Span | None, str], Diagnostic]:
+        may_fit = {"channel-mismatch"} if is_square else set()
+        return {(f.code, f.span, f.message if f.code in may_fit else ""): f for f in faults}
+
+    deepest = max(depth for depth, _ in tried)
+    sizes = [causes(faults) for depth, faults in tried if depth == deepest]
+    common = set(sizes[0]).intersection(*sizes)
+    first, last = sizes[0], sizes[-1]
+    return {
+        replace(first[cause], notes=tuple(n for n in first[cause].notes if n in last[cause].notes))
+        for cause in common
+    }
 
 
 def _input_channels(first: LayerDescription, checkpoint: Checkpoint) -> int:
@@ -72,9 +113,9 @@ def _candidates(first: LayerDescription, channels: int) -> Iterator[tuple[Shape,
         yield from (((channels, n, n), (channels, 4 * n, 4 * n)) for n in range(1, LARGEST_SIDE + 1))
 
 
-def _faults(ground: Groundwork, sizes: Shape) -> set[Diagnostic]:
+def _faults(ground: Groundwork, sizes: Shape) -> tuple[int, set[Diagnostic]]:
+    """How many layers can be looked at, and the faults for samples of this size."""
     found = [*ground.diagnostics]
     shape = sample_shape(sizes, found)
-    if shape is not None:
-        resolve_path(ground.around(shape), found)
-    return set(errors_among(found))
+    layers = resolve_path(ground.around(shape), found)[0] if shape is not None else ()
+    return len(layers), {*errors_among(found)}

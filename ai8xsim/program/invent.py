@@ -9,10 +9,11 @@ from ai8xsim.device import Device
 from ai8xsim.diagnostics import by_place, error, errors_among
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
-from ai8xsim.program.layer import arriving, entering_shape, resolve_layer
+from ai8xsim.program.flow import entering
+from ai8xsim.program.groundwork import rolling_buffer, sample_shape
+from ai8xsim.program.layer import arriving, resolve_layer
 from ai8xsim.program.operations import Layer, Options, Weights
 from ai8xsim.program.path import executed_path
-from ai8xsim.program.resolve import rolling_buffer, sample_shape
 from ai8xsim.program.surroundings import Found, Surroundings
 from ai8xsim.program.weights import AssignedWeights, kernel_size_of, takes_weights
 
@@ -77,7 +78,7 @@ def _drawn(
         message = f"{layer.title} does not state `out_channels`, which random weights need"
         found.append(error("missing-key", message, layer.span, help="add, for example, `out_channels: 8`"))
         return None
-    inputs, outputs = entering_shape(layer, arrival.pooled).channels, layer.out_channels.value
+    inputs, outputs = entering(layer, arrival.pooled).channels, layer.out_channels.value
     groups = layer.groups.value if layer.groups else 1
     taps = kernel_size_of(layer)
     ends = (

@@ -72,13 +72,13 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
     if arrival is None:
         return None
     operand, pooled = arrival.operand, arrival.pooled
-    missing = missing_channels(around, place, entering_shape(layer, pooled), found)
+    missing = missing_channels(around, place, pooled, found)
     is_flat = layer.is_flattened or (
         layer.operation == "linear" and pooled.channels * pooled.pixels == missing
     )
     if missing and not is_flat:  # go on as if the channels had come that the weights expect
         operand, pooled = (shape._replace(channels=missing) for shape in (operand, pooled))
-    entering = Shape(missing, 1, 1) if missing and is_flat else entering_shape(layer, pooled)
+    entering = Shape(missing, 1, 1) if missing and is_flat else flow.entering(layer, pooled)
     convolution = convolution_of(around, layer, entering, found) if layer.has_convolution else None
     output_shape = _output_shape(layer, entering, convolution, found)
     stage = _output_stage(around, place, found)
@@ -107,11 +107,6 @@ def resolve_layer(around: Surroundings, place: int, done: Done, found: Found) ->
         span=layer.span,
         spans=layer.spans,
     )
-
-
-def entering_shape(layer: LayerDescription, pooled: Shape) -> Shape:
-    """What enters the operation: flattened, every value is a channel."""
-    return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
 
 
 def _inputs(around: Surroundings, place: int, done: Done, found: Found) -> tuple[Input, ...] | None:

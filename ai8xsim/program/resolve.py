@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, Span, by_place, error, errors_among, note
+from ai8xsim.diagnostics import Diagnostic, Span, by_place, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
-from ai8xsim.program.layer import resolve_layer
+from ai8xsim.program.groundwork import Groundwork, groundwork, resolve_path, sample_shape
+from ai8xsim.program.infer import fitting_shape
 from ai8xsim.program.loader_faults import loader_differences
-from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, RollingBuffer, Shape
-from ai8xsim.program.path import executed_path
-from ai8xsim.program.surroundings import Surroundings
-from ai8xsim.program.weights import AssignedWeights, assign_weights
+from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, Shape
+from ai8xsim.program.weights import AssignedWeights
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,7 @@ def draft(
     if shape is None or not ground.is_sound:  # of a foreign checkpoint, say: the rest would be consequences
         return Draft(None, frozenset(), _all(network, checkpoint, found))
     layers, doubtful = resolve_path(ground.around(shape), found)
+    found = _with_fitting_size(ground, checkpoint, shape, found)
     found += [*loader_differences(layers), *_notes(network)]
     program = Program(
         path=network.path,
@@ -79,38 +78,19 @@ def draft(
     return Draft(program if layers else None, doubtful, program.diagnostics)
 
 
-@dataclass(frozen=True)
-class Groundwork:
-    """What is known of a network whatever its sample's shape: its path, its weights, and what is wrong with them.
-
-    Where it is not sound, nothing can be said of any shape.
-    """
-
-    network: NetworkDescription
-    options: Options
-    path: tuple[LayerDescription, ...]
-    buffers: tuple[RollingBuffer, ...]
-    weights: Mapping[int, AssignedWeights]
-    is_sound: bool
-    diagnostics: tuple[Diagnostic, ...]
-
-    def around(self, shape: Shape) -> Surroundings:
-        """What each layer's meaning depends on, for samples of a shape."""
-        return Surroundings(self.network, self.options, shape, self.path, self.buffers, self.weights)
-
-
-def groundwork(
-    network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options
-) -> Groundwork:
-    """What is known before the sample is; it never raises."""
-    found = _mismatches(network, checkpoint, options)
-    path = executed_path(network, options.start_layer, found)
-    is_sound = not errors_among(found)
-    weights: Mapping[int, AssignedWeights] = {}
-    if is_sound:
-        weights = assign_weights(network, checkpoint, device, options.start_layer, found)
-    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
-    return Groundwork(network, options, path, buffers, weights, is_sound, tuple(found))
+def _with_fitting_size(
+    ground: Groundwork, checkpoint: Checkpoint, shape: Shape, found: list[Diagnostic]
+) -> list[Diagnostic]:
+    """The faults with the size that all layers take, where the sample's size is their only cause."""
+    earlier = errors_among([*ground.network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])
+    faults = errors_among(found)
+    if earlier or not faults or ground.path[0].is_flattened:  # then nothing says which channels a sample has
+        return found
+    fitting = fitting_shape(ground, checkpoint)
+    if fitting is None or fitting == shape.array_shape:
+        return found
+    why = f"the sample is {shape}; all layers fit one of {'x'.join(map(str, fitting))}"
+    return [replace(d, notes=(*d.notes, why)) if d in faults else d for d in found]
 
 
 def _all(
@@ -122,59 +102,6 @@ def _all(
 def _global_spans(network: NetworkDescription) -> tuple[tuple[str, Span], ...]:
     given = {key: getattr(network, key) for key in ("arch", "output_map", "snoop")}
     return tuple((key, value.span) for key, value in given.items() if value is not None)
-
-
-def arch_mismatch(network: NetworkDescription, trained: str | None) -> list[Diagnostic]:
-    """An error if the checkpoint's `arch`, where it has one, is not the description's."""
-    arch = network.arch.value
-    if trained is None or trained.lower() == arch.lower():
-        return []
-    message = f"the description is for `{arch}`, the checkpoint for `{trained}`"
-    mend = f"write `arch: {trained}`, or take the checkpoint of `{arch}`"
-    return [error("arch-mismatch", message, network.arch.span, help=mend)]
-
-
-def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Options) -> list[Diagnostic]:
-    found = arch_mismatch(network, checkpoint.arch)
-    if options.simple1b:
-        message = "what 1-bit weights compute in the simple mode (XOR) is not known"
-        found.append(error("simple1b", message, help="do without `--simple1b`"))
-    return found
-
-
-def sample_shape(shape: Sequence[int], found: list[Diagnostic]) -> Shape | None:
-    """One sample's shape, or None after saying that it is none."""
-    sizes = tuple(index(size) for size in shape)
-    if len(sizes) in {2, 3} and min(sizes) > 0:
-        rows, *columns = sizes[1:]
-        return Shape(sizes[0], rows, columns[0] if columns else 1, is_1d=not columns)
-    message = f"a sample of shape {sizes} is neither (C, H, W) nor (C, L)"
-    found.append(error("sample-rank", message, help="give one sample's shape, without the batch axis"))
-    return None
-
-
-def rolling_buffer(network: NetworkDescription, index: int) -> RollingBuffer:
-    """A data buffer as the description has it."""
-    described = network.data_buffer[index]
-    rows, *columns = described.dim.value
-    shape = Shape(described.channels.value, rows, columns[0] if columns else 1, is_1d=not columns)
-    return RollingBuffer(
-        described.name.value, shape, described.processors.value, described.offset.value, described.span
-    )
-
-
-def resolve_path(surroundings: Surroundings, found: list[Diagnostic]) -> tuple[list[Layer], frozenset[int]]:
-    """Layer by layer, and which of them are in doubt; what stands behind a layer without output is left out."""
-    done: dict[int, Layer] = {}
-    doubtful = set()
-    for place, described in enumerate(surroundings.path):
-        faults = len(errors_among(found))
-        layer = resolve_layer(surroundings, place, done, found)
-        if layer is not None:
-            done[layer.index] = layer
-        if layer is None or len(errors_among(found)) > faults:
-            doubtful.add(described.index)
-    return list(done.values()), frozenset(doubtful)
 
 
 def _with_outputs(layers: list[Layer], path: Sequence[LayerDescription]) -> tuple[Layer, ...]:

@@ -173,6 +173,9 @@ def _missing_weights(takers: Sequence[LayerDescription], checkpoint: Checkpoint)
     stored = len(checkpoint.layers)
     message = f"the description has {len(takers)} layers with weights, the checkpoint has {stored}"
     mend = "add the missing layers to the model, or remove them here; shared weights need `weight_source`"
+    silent = next((layer for layer in takers if layer.op is None), None)
+    if silent is not None:
+        mend = f"if {silent.title} has no weights in the model, write `op: passthrough` there; else {mend}"
     return error(
         "missing-weights", message, takers[stored].span, "", _first_stranger(takers, checkpoint), mend
     )

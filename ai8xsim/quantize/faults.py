@@ -10,7 +10,7 @@ from ai8xsim.checkpoint.names import WeightKey
 from ai8xsim.checkpoint.state import TrainedCheckpoint
 from ai8xsim.diagnostics import Diagnostic, Span, error, warning
 from ai8xsim.network import NetworkDescription
-from ai8xsim.program.resolve import arch_mismatch
+from ai8xsim.program.groundwork import arch_mismatch
 from ai8xsim.program.weights import kernel_mismatch, takes_weights
 
 Floats = NDArray[Any]

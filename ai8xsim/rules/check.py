@@ -33,10 +33,14 @@ class NotRun:
 
 @dataclass(frozen=True)
 class Findings(Sequence[Diagnostic]):
-    """What `check` found, sorted by place, and which rules it could not apply."""
+    """What `check` found, sorted by place, and which rules it could not apply.
+
+    deduced: the shape of the sample, (C, H, W) or (C, L), where none was given and the layers imply one.
+    """
 
     diagnostics: tuple[Diagnostic, ...]
     not_run: tuple[NotRun, ...] = ()
+    deduced: tuple[int, ...] | None = None
 
     @property
     def has_errors(self) -> bool:
@@ -88,7 +92,8 @@ def check(
     for rule in runnable:
         found += subject.once(rule.find)
     not_run = tuple(NotRun(rule.code, why) for rule in RULES if rule not in runnable)
-    return Findings(by_place(_as_errors(found)), not_run)
+    deduced = subject.program.input_shape.array_shape if subject.program and sample is None else None
+    return Findings(by_place(_as_errors(found)), not_run, deduced)
 
 
 def _can_run(rule: Rule, subject: Subject) -> bool:

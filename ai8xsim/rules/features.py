@@ -134,7 +134,9 @@ def pad_and_kernel(subject: Subject) -> Iterator[Diagnostic]:
         kernel = min(kernel_size_of(layer)) if layer.operation != "conv1d" else kernel_size_of(layer)[0]
         if layer.pad.value >= kernel:
             message = f"{layer.title} pads by {layer.pad.value}, its kernel has {kernel}"
-            mend = f"write `pad: {kernel - 1}`" + (" or a larger kernel" if kernel < 3 else "")
+            mend = f"write `pad: {kernel - 1}`" + (
+                " or a larger kernel" if kernel < 3 and layer.operation != "linear" else ""
+            )
             yield error("pad-and-kernel", message, layer.pad.span, help=mend)
 
 

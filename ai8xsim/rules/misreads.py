@@ -9,6 +9,7 @@ from ai8xsim.machine.moves import Statement, free_place, mends
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
+from ai8xsim.rules.operands import are_together
 
 
 def misread_diagnostics(
@@ -204,9 +205,23 @@ def _way_home(program: Program, reader: Layer, first: Misread, unknown: frozense
     if first.value == (0, 0, 0) and moved >= 0 and moved % 4 == 0 and moved != reader.placement.in_offset:
         return f"write `in_offset: {moved:#06x}`"
     if writer and _is_gap_wrong(writer, reader, first):
-        gap = writer.placement.write_gap
-        return f"written with a gap of {gap} and read with {reader.placement.read_gap}: let them agree"
+        return _same_gap(program, writer, reader)
     return "let offset, processors, gap and number of channels agree with the writer's"
+
+
+def _same_gap(program: Program, writer: Layer, reader: Layer) -> str:
+    """How writer and reader come to agree on the words that are left out."""
+    written, read = writer.placement.write_gap, reader.placement.read_gap
+    mend = f"write `write_gap: {read}` in {writer.title}"
+    others = [
+        other
+        for other in program.layers
+        if other is not reader
+        and any(entry.source is Source.LAYER and entry.index == writer.index for entry in other.inputs)
+    ]
+    if others:
+        mend += f", and let {others[0].title} read a pass-through that copies it with `write_gap: {written}`"
+    return f"write `read_gap: {written}`, or {mend}" if program.device.supports_read_gap else mend
 
 
 def _together(
@@ -255,7 +270,12 @@ def _place(place: Place | None) -> str:
 
 def new_offset(program: Program, layer: Layer, unknown: frozenset[int]) -> str:
     """Where to let the layer write instead, and what else to write then."""
-    statements = free_place(program, layer, unknown) if output_layout(layer).is_complete else ()
+    if not output_layout(layer).is_complete:
+        return "first mend the number of its output's processors: where there is room depends on them"
+    reader = _reader_of_parts(program, layer)
+    if reader is not None:  # they would move together, and stay apart
+        return f"first let the operands of {reader.title} interleave"
+    statements = free_place(program, layer, unknown)
     if not statements:
         return "no other offset was found: use other output processors, fewer channels, or pool more"
     keys = (
@@ -263,3 +283,14 @@ def new_offset(program: Program, layer: Layer, unknown: frozenset[int]) -> str:
         for s in statements
     )
     return f"write {', '.join(keys)}"
+
+
+def _reader_of_parts(program: Program, layer: Layer) -> Layer | None:
+    """A layer for which the output is an operand that does not interleave with the others."""
+    outputs = {other.index: other for other in program.layers}
+    for reader in program.layers:
+        sources = [entry.index for entry in reader.inputs if entry.source is Source.LAYER]
+        is_operand = operand_count(reader) > 1 and len(sources) == len(reader.inputs) > 1
+        if is_operand and layer.index in sources and not are_together(reader, [outputs[i] for i in sources]):
+            return reader
+    return None

@@ -86,6 +86,26 @@ def test_an_unaligned_offset_is_one_fault_and_not_two() -> None:
     assert codes_of(layers, MAX78000, (4, 4, 3, 3), (4, 4, 3, 3)) == ["unaligned-offset"]
 
 
+def test_forgotten_operations_are_named() -> None:
+    """An element-wise operation, and a pass-through."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3), (4, 4, 3, 3)
+    forgotten = COPIED.replace("op: add", "op: conv2d")
+    (fault,) = [mend for code, mend in found_in(forgotten, *shapes) if code == "channel-mismatch"]
+    assert fault.startswith("write `eltwise: add`")
+    added = COPIED.replace("op: add", "eltwise: add, op: conv2d")
+    assert found_in(added, *shapes) == []
+    (fault,) = [mend for _, mend in found_in(COPIED.replace("op: none, ", ""), *shapes[:2])]
+    assert fault.startswith("if layer 1 (`copy`) has no weights in the model, write `op: passthrough` there")
+
+
+def test_a_linear_layer_is_not_advised_to_have_a_larger_kernel() -> None:
+    layers = "- {processors: 0xf, op: OP, pad: 1, out_offset: 0x4000}"
+    ((_, linear),) = found_in(layers.replace("OP", "linear"), (4, 4))
+    assert linear == "write `pad: 0`"
+    ((_, conv),) = found_in(layers.replace("OP", "conv2d, kernel_size: 1x1"), (4, 4, 1, 1))
+    assert conv == "write `pad: 0` or a larger kernel"
+
+
 def test_a_gap_that_the_device_lacks_is_one_fault_and_not_two() -> None:
     layers = "- {processors: 0xf, op: conv2d, read_gap: 1, in_offset: 0, out_offset: 0x100}"
     assert codes_of(layers, MAX78000, (4, 4, 3, 3)) == ["not-on-device"]
@@ -104,8 +124,8 @@ def test_wide_output_in_a_buffer_of_bytes_is_a_fault() -> None:
     assert codes_of(layers.replace("WIDE", ""), MAX78002, *shapes, buffers=buffers) == []
 
 
-def found_in(layers: str, *shapes: tuple[int, ...]) -> list[tuple[str, str]]:
-    found = check(network_of(layers), MAX78000, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
+def found_in(layers: str, *shapes: tuple[int, ...], device: Device = MAX78000) -> list[tuple[str, str]]:
+    found = check(network_of(layers), device, checkpoint_of(*shapes), np.zeros((4, 8, 8), int))
     return [(d.code, d.help) for d in found if d.severity is Severity.ERROR]
 
 
@@ -141,6 +161,77 @@ def test_the_sample_as_an_operand_beside_a_layer_is_one_fault() -> None:
     ((code, mend),) = found_in(layers, (4, 4, 3, 3))
     assert code == "operands-apart"
     assert mend == "let a pass-through write the sample with `write_gap: 1`, and read its output here"
+
+
+RESIDUAL = """
+- {processors: 0xf, op: conv2d, name: down, out_offset: 0x2000WRITE}
+- {processors: 0xf, op: conv2d, name: side, out_offset: SIDEREAD}
+- {processors: 0xf, op: add, in_sequences: [down, side], in_offset: 0x2000, out_offset: 0x6000}
+"""
+COPIED = """
+- {processors: 0xf, op: conv2d, name: down, out_offset: 0x2000}
+- {processors: 0xf, op: none, name: copy, out_offset: 0x4000, write_gap: 1}
+- {processors: 0xf, op: conv2d, name: side, in_sequences: down, in_offset: 0x2000, out_offset: 0x4004, write_gap: 1}
+- {processors: 0xf, op: add, in_sequences: [copy, side], in_offset: 0x4000, out_offset: 0x6000}
+"""
+
+
+def residual(write: str, side: str, read: str) -> str:
+    return RESIDUAL.replace("WRITE", write).replace("SIDE", side).replace("READ", read)
+
+
+def test_an_operand_that_another_layer_reads_is_copied() -> None:
+    """What a residual block looks like at first; told all at once, and what is told passes."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    naive = residual("", "0x4000", "")
+    first, second = found_in(naive, *shapes)
+    assert first == (
+        "operands-apart",
+        "layer 1 (`side`) reads it too, without gaps: let a pass-through copy it, with `write_gap: 1` "
+        "and a free `out_offset`, and name the pass-through in `in_sequences`",
+    )
+    behind = "in layer 1 (`side`), write `write_gap: 1` and an `out_offset` 4 bytes behind that of operand 0"
+    assert second == ("operands-apart", behind)
+    assert found_in(COPIED, *shapes) == []
+    gaps = "; or write `write_gap: 1` in layer 0 (`down`), and `read_gap: 1` in layer 1 (`side`)"
+    assert found_in(naive, *shapes, device=MAX78002) == [(first[0], first[1] + gaps), second]
+    both = residual(", write_gap: 1", "0x2004, write_gap: 1", ", read_gap: 1")
+    assert found_in(both, *shapes, device=MAX78002) == []
+
+
+def test_operands_that_are_apart_are_not_moved_together() -> None:
+    """Elsewhere they would be as far apart: there is one piece of advice for one line."""
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    found = found_in(COPIED.replace("0x4004", "0x2084"), *shapes)
+    assert found == [
+        ("overwrites-input", "first let the operands of layer 3 interleave"),
+        ("operands-apart", "in layer 2 (`side`), write `out_offset: 0x4004` and `write_gap: 1`"),
+    ]
+
+
+def test_no_place_is_looked_for_before_the_processors_are_known() -> None:
+    layers = """
+    - {processors: 0xf, output_processors: 0x1, op: conv2d, out_offset: 0}
+    - {processors: 0xf, op: conv2d, out_offset: 0x4000}
+    """
+    helps = dict(found_in(layers, (4, 4, 3, 3), (4, 4, 3, 3)))
+    assert helps["overwrites-input"].startswith("first mend the number of its output's processors")
+    mended = layers.replace("0x1,", "0xf,")
+    assert found_in(mended, (4, 4, 3, 3), (4, 4, 3, 3)) == [
+        ("overwrites-input", "write `out_offset: 0x0100`")
+    ]
+
+
+def test_a_gap_that_the_device_cannot_read_is_not_advised() -> None:
+    gap = residual(", write_gap: 1", "0x2004, write_gap: 1", "")
+    shapes = (4, 4, 3, 3), (4, 4, 3, 3)
+    (code, mend), *_ = found_in(gap, *shapes)
+    without = (
+        "write `write_gap: 0` in layer 0 (`down`), "
+        "and let layer 2 read a pass-through that copies it with `write_gap: 1`"
+    )
+    assert (code, mend) == ("misplaced-input", without)
+    assert found_in(gap, *shapes, device=MAX78002)[0][1] == f"write `read_gap: 1`, or {without}"
 
 
 def test_advice_is_given_beside_a_layer_in_doubt() -> None:
@@ -188,7 +279,9 @@ def run(*words: str | Path) -> tuple[int, str]:
 def test_the_command_on_a_sound_network() -> None:
     code, output = run(DIGITS / "network.yaml", "--checkpoint", DIGITS / "checkpoint.pth.tar")
     assert code == 0
-    assert output == f"no faults; {len(RULES)} of {len(RULES)} rules applied\n"
+    summary, shape = output.splitlines()
+    assert summary == f"no faults; {len(RULES)} of {len(RULES)} rules applied"
+    assert shape == "sample taken as 1x8x8, deduced from the layers"
 
 
 def test_the_command_on_a_faulty_description() -> None:
@@ -260,3 +353,15 @@ def test_the_map_shows_who_lies_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no map" in output
     with pytest.raises(Exception, match="one of --map and --json"):
         run(DIGITS / "network.yaml", "--map", "--json")
+
+
+def test_the_shape_that_was_deduced_is_told() -> None:
+    """A forgotten padding passes with a larger sample: who reads the size sees it."""
+    network, checkpoint = str(DIGITS / "network.yaml"), ["--checkpoint", str(DIGITS / "checkpoint.pth.tar")]
+    shown = CliRunner().invoke(cli, ["check", network, *checkpoint]).output
+    assert "taken as 1x8x8" in shown
+    record = json.loads(CliRunner().invoke(cli, ["check", network, *checkpoint, "--json"]).output)
+    assert record["deduced_shape"] == [1, 8, 8]
+    assert "taken as" not in CliRunner().invoke(cli, ["check", network]).output
+    described, stored = read_network(network), read_checkpoint(DIGITS / "checkpoint.pth.tar")
+    assert check(described, MAX78000, stored, np.zeros((1, 8, 8), int)).deduced is None
