@@ -201,11 +201,16 @@ def test_lists_and_arrays_with_any_strides_are_taken() -> None:
 
 WHOLE = np.zeros((3, 4, 5), np.int64)
 SHAPE = "samples have the shape {}, the program takes (3, 4, 5) or a batch (N, 3, 4, 5); {}"
-RESHAPE = "give resolve the input_shape of these samples, or reshape them"
+RESHAPE = "reshape or resize them, or, in Python, give resolve their shape as input_shape"
 OUTSIDE = (
     "samples[{}] is {}, outside int8 [-128, 127]; {} of {} values are; normalize the data to -128..127 first"
 )
-FRACTION = "samples[{}] is {}, not an integer; scale data in [-1, 1) by 128 and round it to integers in -128..127 first"
+FRACTION = "samples[{}] is {}, not an integer; {}"
+UNNORMALIZED = (
+    "data in [0, 1] is not normalized: data = ((data - 0.5) * 256).round().clip(-128, 127), "
+    "which `ai8x.normalize(args=args)` does at the end of a loader's transforms"
+)
+FOR_TRAINING = "scale data in [-1, 1) by 128: data = (data * 128).round().clip(-128, 127)"
 TYPE = "samples are of type {}, not integers; convert them to int8"
 
 
@@ -229,9 +234,9 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "nan": (with_values(((0, 0, 1), np.nan), dtype="float32"), OUTSIDE.format("0, 0, 1", "nan", 1, 60)),
     "inf": (with_values(((0, 0, 1), -np.inf), dtype="float64"), OUTSIDE.format("0, 0, 1", "-inf", 1, 60)),
     "127.5": (with_values(((0, 0, 1), 127.5), dtype="float64"), OUTSIDE.format("0, 0, 1", 127.5, 1, 60)),
-    "half": (with_values(((1, 0, 0), 0.5), dtype="float32"), FRACTION.format("1, 0, 0", 0.5)),
+    "half": (with_values(((1, 0, 0), 0.5), dtype="float32"), FRACTION.format("1, 0, 0", 0.5, UNNORMALIZED)),
     "-0.25 in a batch": (
-        with_values(((1, 0, 3, 0), -0.25), dtype="float16", batch=3), FRACTION.format("1, 0, 3, 0", -0.25)
+        with_values(((1, 0, 3, 0), -0.25), dtype="float16", batch=3), FRACTION.format("1, 0, 3, 0", -0.25, FOR_TRAINING)
     ),
     "outside comes before fractions": (
         with_values(((0, 0, 0), 0.5), ((2, 0, 0), 128), dtype="float64"), OUTSIDE.format("2, 0, 0", "128.0", 1, 60)
