@@ -13,8 +13,9 @@ from ai8xsim.cli.output import (
     print_json,
     refuse_outputs,
     show_diagnostics,
-    wrapped,
+    show_verdict,
 )
+from ai8xsim.diagnostics import errors_among
 from ai8xsim.errors import collect
 from ai8xsim.files import write_file
 
@@ -115,23 +116,15 @@ def _write_sarif(path: Path, findings: "Findings") -> None:
 
 
 def _show(findings: "Findings", quiet: bool) -> None:
-    from ai8xsim.diagnostics import Severity
     from ai8xsim.rules import RULES
 
-    errors = [d for d in findings if d.severity is Severity.ERROR]
-    show_diagnostics(errors if quiet else findings.diagnostics, to_stderr=False, counts=False)
+    shown = errors_among(findings.diagnostics) if quiet else findings.diagnostics
+    show_diagnostics(shown, to_stderr=False, counts=False)
     if quiet:
         return
-    counts = [(kind, sum(d.severity is kind for d in findings)) for kind in Severity]
-    summary = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)
-    click.echo(
-        f"{summary or 'no faults'}; {len(RULES) - len(findings.not_run)} of {len(RULES)} rules applied"
-    )
+    show_verdict(findings.diagnostics, "rules", [rule.code for rule in RULES], findings.not_run)
     if findings.deduced is not None:
         click.echo(f"sample taken as {'x'.join(map(str, findings.deduced))}, deduced from the layers")
-    for why in dict.fromkeys(entry.why for entry in findings.not_run):
-        names = ", ".join(entry.rule for entry in findings.not_run if entry.why == why)
-        click.echo(wrapped(f"not applied, because {why}: {names}", 110))
 
 
 def _show_map(

@@ -13,9 +13,9 @@ from ai8xsim.cli.output import (
     print_json,
     refuse_outputs,
     show_diagnostics,
-    wrapped,
+    show_verdict,
 )
-from ai8xsim.diagnostics import Severity, errors_among
+from ai8xsim.diagnostics import errors_among
 from ai8xsim.errors import collect
 from ai8xsim.files import write_file
 
@@ -151,13 +151,7 @@ def _show(findings: "DataFindings", quiet: bool) -> None:
     if quiet:
         return
     print_data_check(findings.subject)
-    counts = [(kind, sum(d.severity is kind for d in findings.diagnostics)) for kind in Severity]
-    summary = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)
-    skipped = {entry.rule for entry in findings.not_run if entry.rule in {check.code for check in CHECKS}}
-    click.echo(f"{summary or 'no faults'}; {len(CHECKS) - len(skipped)} of {len(CHECKS)} checks applied")
-    for why in dict.fromkeys(entry.why for entry in findings.not_run):
-        names = ", ".join(dict.fromkeys(entry.rule for entry in findings.not_run if entry.why == why))
-        click.echo(wrapped(f"not applied, because {why}: {names}", 110))
+    show_verdict(findings.diagnostics, "checks", [check.code for check in CHECKS], findings.not_run)
 
 
 def _record(findings: "DataFindings") -> dict[str, Any]:

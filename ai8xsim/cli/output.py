@@ -3,7 +3,7 @@
 import json
 import os
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,25 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], to_stderr: bool = True, 
     faults = len(errors_among(shown))
     if faults and counts:
         click.echo(f"{faults} error{'s' if faults > 1 else ''}", err=True)
+
+
+def show_verdict(
+    diagnostics: Iterable[Diagnostic], kind: str, known: Collection[str], not_run: Iterable[Any]
+) -> None:
+    """How many faults were found, how many of the known rules or checks were applied, and why the others were not.
+
+    not_run: each with `rule` and `why`.
+    """
+    found, reasons = list(diagnostics), dict[str, list[str]]()
+    for entry in not_run:
+        reasons.setdefault(entry.why, []).append(entry.rule)
+    counts = [(severity, sum(d.severity is severity for d in found)) for severity in Severity]
+    summary = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts if count)
+    left_out = {name for names in reasons.values() for name in names} & set(known)
+    click.echo(f"{summary or 'no faults'}; {len(known) - len(left_out)} of {len(known)} {kind} applied")
+    for why, names in reasons.items():
+        listed = "all of them" if set(names) >= set(known) else ", ".join(dict.fromkeys(names))
+        click.echo(wrapped(f"not applied, because {why}: {listed}", 110))
 
 
 def wrapped(text: str, width: int = 96, first: str = "", others: str = "  ") -> str:
