@@ -66,6 +66,14 @@ warning = partial(Diagnostic, Severity.WARNING)
 note = partial(Diagnostic, Severity.NOTE)
 
 
+@dataclass(frozen=True)
+class NotRun:
+    """A rule or a check that could not be applied, and why."""
+
+    rule: str
+    why: str
+
+
 def errors_among(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """The errors among them, in their order."""
     return tuple(d for d in diagnostics if d.severity is Severity.ERROR)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ai8xsim.diagnostics import Diagnostic, Severity, errors_among, render
+from ai8xsim.diagnostics import Diagnostic, NotRun, Severity, errors_among, render
 
 COLOURS = MappingProxyType({Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"})
 
@@ -30,12 +30,9 @@ def show_diagnostics(diagnostics: Iterable[Diagnostic], to_stderr: bool = True, 
 
 
 def show_verdict(
-    diagnostics: Iterable[Diagnostic], kind: str, known: Collection[str], not_run: Iterable[Any]
+    diagnostics: Iterable[Diagnostic], kind: str, known: Collection[str], not_run: Iterable[NotRun]
 ) -> None:
-    """How many faults were found, how many of the known rules or checks were applied, and why the others were not.
-
-    not_run: each with `rule` and `why`.
-    """
+    """How many faults were found, how many of the known rules or checks were applied, and why the others were not."""
     found, reasons = list(diagnostics), dict[str, list[str]]()
     for entry in not_run:
         reasons.setdefault(entry.why, []).append(entry.rule)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ai8xsim.data.dataset import Dataset
 from ai8xsim.data.findings.network import Against, network_input
-from ai8xsim.data.findings.subject import NotRun, Subject, Workers
+from ai8xsim.data.findings.subject import Subject, Workers
 from ai8xsim.data.findings.table import CHECKS
 from ai8xsim.data.probe import try_process
 from ai8xsim.data.reading import (
@@ -21,7 +21,7 @@ from ai8xsim.data.reading import (
     spread,
 )
 from ai8xsim.data.workers import try_workers
-from ai8xsim.diagnostics import Diagnostic, errors_among
+from ai8xsim.diagnostics import Diagnostic, NotRun, errors_among
 from ai8xsim.progress import Progress, no_progress
 
 SAMPLES = 200

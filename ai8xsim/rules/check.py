@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, Severity, by_place, errors_among
+from ai8xsim.diagnostics import Diagnostic, NotRun, Severity, by_place, errors_among
 from ai8xsim.errors import Ai8xsimError, InputError
 from ai8xsim.network import NetworkDescription
 from ai8xsim.program import Options
@@ -21,14 +21,6 @@ from ai8xsim.samples import checked_samples
 
 Array = npt.NDArray[Any]
 ERRORS_OF_CHECK = frozenset({"hidden-wide"})  # computed as the loader does, but no chip can
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A rule that could not be applied, and why."""
-
-    rule: str
-    why: str
 
 
 @dataclass(frozen=True)

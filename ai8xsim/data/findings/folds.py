@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ai8xsim.data.findings.subject import Found, NotRun, Subject
+from ai8xsim.data.findings.subject import Found, Subject
 from ai8xsim.data.reading import Array
-from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.diagnostics import Diagnostic, NotRun, error
 from ai8xsim.transforms import pixels
 
 LOOKED_AT = 24

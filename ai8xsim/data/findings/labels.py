@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ai8xsim.data.findings.subject import Found, NotRun, Subject, offenders
+from ai8xsim.data.findings.subject import Found, Subject, offenders
 from ai8xsim.data.reading import Array, Item
-from ai8xsim.diagnostics import Diagnostic, error, warning
+from ai8xsim.diagnostics import Diagnostic, NotRun, error, warning
 
 GOOD = frozenset({"int", "numpy.int64", "torch.int64"})
 ENOUGH_FOR_EACH_CLASS = 20

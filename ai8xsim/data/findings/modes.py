@@ -3,10 +3,10 @@
 import numpy as np
 
 from ai8xsim.data.findings.sets import changes_when_loaded_again
-from ai8xsim.data.findings.subject import Found, NotRun, Subject
+from ai8xsim.data.findings.subject import Found, Subject
 from ai8xsim.data.findings.values import forgotten, ignores_mode, is_doubled
 from ai8xsim.data.reading import Array, Item, Reading
-from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.diagnostics import Diagnostic, NotRun, error
 
 
 def mode_factor(subject: Subject) -> Found:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.data.findings.labels import are_objects, label_maps
-from ai8xsim.data.findings.subject import Found, NotRun, Subject
+from ai8xsim.data.findings.subject import Found, Subject
 from ai8xsim.device import Device
-from ai8xsim.diagnostics import Diagnostic, error, errors_among, warning
+from ai8xsim.diagnostics import Diagnostic, NotRun, error, errors_among, warning
 from ai8xsim.errors import ResolveError
 from ai8xsim.machine.processors import input_processor_faults
 from ai8xsim.network import NetworkDescription

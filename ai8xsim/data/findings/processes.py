@@ -1,7 +1,7 @@
 """Data sets in other processes: pickle, workers, batches."""
 
-from ai8xsim.data.findings.subject import Found, NotRun, Subject
-from ai8xsim.diagnostics import error, warning
+from ai8xsim.data.findings.subject import Found, Subject
+from ai8xsim.diagnostics import NotRun, error, warning
 
 
 def not_picklable(subject: Subject) -> Found:

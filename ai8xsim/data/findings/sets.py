@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from ai8xsim.data.findings.subject import Found, NotRun, Subject
+from ai8xsim.data.findings.subject import Found, Subject
 from ai8xsim.data.reading import Reading
-from ai8xsim.diagnostics import error, warning
+from ai8xsim.diagnostics import NotRun, error, warning
 
 REPEATED_SHARE = 0.1
 FEW = 10

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 from ai8xsim.data.dataset import Dataset
 from ai8xsim.data.reading import Digests, Item, Reading
-from ai8xsim.diagnostics import Diagnostic
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A check that could not be applied, and why."""
-
-    rule: str
-    why: str
+from ai8xsim.diagnostics import Diagnostic, NotRun
 
 
 @dataclass(frozen=True)
