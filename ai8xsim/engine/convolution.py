@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder, Draft
+from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
@@ -19,7 +20,6 @@ from ai8xsim.program.operations import Activation, Convolution, Layer, OutputSta
 Int8 = npt.NDArray[np.int8]
 INT32_LIMIT = 2**31
 LARGEST_PRODUCT = 128 * 128
-WORTH_SPARING = 0.03  # of the products, to cut a convolution into several steps
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,10 @@ class Taps:
     offsets: Offsets
     weight_otr: Int8
 
+    @property
+    def all(self) -> "Met":
+        return Met(range(len(self.offsets)), range(self.weight_otr.shape[2]))
+
 
 def flattens_itself(layer: Layer) -> bool:
     """Whether the convolution of flattened data can as well be one with a kernel of the data's size."""
@@ -53,6 +57,13 @@ class PackedTaps:
     taps: Taps
     weights: npt.NDArray[np.uint8]
     groups: int
+
+
+class Met(NamedTuple):
+    """The part of the kernel that some pixels meet: which taps, and which values of their runs."""
+
+    taps: range
+    run: range
 
 
 def border_for(convolution: Convolution, size: Border) -> Border:
@@ -165,15 +176,16 @@ class _Work:
     def _add_rows(
         self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage | None
     ) -> None:
-        """An ordinary convolution; rows at the border may leave out the taps that meet padding only."""
-        taps = _taps(self._x, weight_oihw, geometry)
-        packed = self._packed(taps, output.rows * output.columns)
-        for rows, part in _rows_by_taps(len(taps.offsets), self._x.rows, output.rows, geometry):
-            first = (rows.start * geometry.stride[0] - geometry.padding[0], -geometry.padding[1])
-            count = (len(rows), output.columns)
-            inputs = self._x.pixels(first, geometry.stride, count)
-            outputs = output.pixels((rows.start, 0), (1, 1), count)
-            self._add(np.stack([outputs, inputs], axis=1), packed, part, (output, stage))
+        """An ordinary convolution; pixels at the border may leave out what meets padding only."""
+        taps, x = _taps(self._x, weight_oihw, geometry), self._x
+        packed, products = self._packed(taps, output.rows * output.columns), self._builder.target.products
+        for (rows, _), (columns, _), met in _parts(taps, geometry, (x, output), products):
+            first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
+            count = (len(rows), len(columns))
+            corner = (first[0] - geometry.padding[0], first[1] - geometry.padding[1])
+            inputs = x.pixels(corner, geometry.stride, count)
+            outputs = output.pixels((rows.start, columns.start), (1, 1), count)
+            self._add(np.stack([outputs, inputs], axis=1), packed, met, (output, stage))
 
     def _add_phases(self, output: Tensor, stage: OutputStage | None) -> None:
         """A transposed convolution: an ordinary one for each phase of its stride, into every stride-th pixel."""
@@ -191,8 +203,8 @@ class _Work:
             taps = _taps(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
             outputs = output.pixels((row.first, column.first), geometry.stride, count)
             inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
-            packed, every = self._packed(taps, len(inputs)), range(len(taps.offsets))
-            self._add(np.stack([outputs, inputs], axis=1), packed, every, (output, stage))
+            packed = self._packed(taps, len(inputs))
+            self._add(np.stack([outputs, inputs], axis=1), packed, taps.all, (output, stage))
 
     def _add_depthwise(self, output: Tensor, stage: OutputStage | None) -> None:
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
@@ -220,20 +232,27 @@ class _Work:
         self,
         pixels: npt.NDArray[Any],
         packed: PackedTaps,
-        part: range,
+        met: Met,
         results: tuple[Tensor, OutputStage | None],
     ) -> None:
-        """The pixels that meet a part of the taps; results: where they go, how a kernel makes activations."""
+        """The pixels that meet a part of the kernel; results: where they go, how a kernel makes activations."""
         (output, stage), taps = results, packed.taps
-        weight_otr = taps.weight_otr[:, part.start : part.stop]
+        weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
-        numbers = {"groups": packed.groups, "first_tap": part.start, "all_taps": len(taps.offsets)}
+        products, is_whole = self._builder.target.products, met.run == taps.all.run
+        numbers = {
+            "groups": packed.groups if is_whole else len(met.run) // products,
+            "all_groups": packed.groups,
+            "first_group": met.run.start // products,
+            "first_tap": met.taps.start,
+            "all_taps": len(taps.offsets),
+        }
         draft = Draft(
             Kind.MULTIPLY,
             output.region,
             (self._x.region,),
             pixels,
-            taps=taps.offsets[part.start : part.stop],
+            taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
             starts=packing.in_lane_order(self._builder.target, starts),
             fields=self._fields(output, stage) | numbers,
@@ -257,29 +276,29 @@ class _Work:
         }
 
 
-def _rows_by_taps(
-    taps: int, input_rows: int, output_rows: int, geometry: ConvolutionGeometry
-) -> Iterator[tuple[range, range]]:
-    """Rows of outputs, and the taps that they meet: all of them, or, where a tap is a row of the kernel and it is
-    worth while, those that do not meet padding only."""
-    met = [_rows_met(row, input_rows, geometry) for row in range(output_rows)]
-    spared = 1 - sum(map(len, met)) / (geometry.kernel_size[0] * output_rows)
-    if taps != geometry.kernel_size[0] or taps == 1 or spared < WORTH_SPARING:
-        yield range(output_rows), range(taps)
-        return
-    first = 0
-    for row in range(1, output_rows + 1):
-        if row == output_rows or met[row] != met[first]:
-            yield range(first, row), met[first]
-            first = row
+def _parts(
+    taps: Taps, geometry: ConvolutionGeometry, shapes: tuple[Tensor, Tensor], products: int
+) -> Iterator[tuple[Part, Part, Met]]:
+    """Rows and columns of outputs, and what they meet; shapes: input and output.
 
-
-def _rows_met(row: int, input_rows: int, geometry: ConvolutionGeometry) -> range:
-    """The rows of the kernel that meet data, for a row of outputs."""
-    start = row * geometry.stride[0] - geometry.padding[0]
-    places = [start + tap * geometry.dilation[0] for tap in range(geometry.kernel_size[0])]
-    met = [tap for tap, place in enumerate(places) if 0 <= place < input_rows]
-    return range(met[0], met[-1] + 1) if met else range(0)
+    Where a tap is a row of the kernel, fewer rows are fewer taps. Where its run is that row's columns, and each of
+    them fills groups of `products` inputs, fewer columns are a shorter run.
+    """
+    (x, output), step = shapes, shapes[0].pixel_step
+    by_rows = len(taps.offsets) == geometry.kernel_size[0]
+    by_columns = by_rows and len(taps.all.run) == geometry.kernel_size[1] * step and step % products == 0
+    rows = [Part(range(output.rows), taps.all.taps)]
+    columns = every_column = [Part(range(output.columns), range(geometry.kernel_size[1]))]
+    if by_rows:
+        rows = parts_along(0, geometry, x.rows, output.rows)
+    if by_columns:
+        columns = parts_along(1, geometry, x.columns, output.columns)
+    for row in rows:
+        is_inside = row.kernel == taps.all.taps  # corners are not worth a step of their own
+        for column in columns if is_inside else every_column:
+            met = column.kernel
+            run = range(met.start * step, met.stop * step) if by_columns else taps.all.run
+            yield row, column, Met(row.kernel, run)
 
 
 def _dense(weight_oihw: Int8, groups: int) -> Int8:

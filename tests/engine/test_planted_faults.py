@@ -14,7 +14,7 @@ import pytest
 
 from ai8xsim import MAX78000, Options, Program, Simulator, resolve
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.engine import build, convolution, lower, run
+from ai8xsim.engine import build, convolution, lower, run, spared
 from ai8xsim.engine.build import Builder, Draft
 from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels import conv
@@ -275,6 +275,10 @@ def _holds_offset_values(target: Target) -> bool:
     return target.marker.zero != 0
 
 
+def _without_gap(draft: Draft) -> Draft:
+    return replace(draft, fields=draft.fields | {"all_groups": draft.fields["groups"]})
+
+
 def _deals_out_channels(target: Target) -> bool:
     return channel_order(target, 2) != list(range(2 * target.lanes))
 
@@ -314,7 +318,13 @@ FAULTS: dict[str, Planted] = {
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])
     ),
     "a tap too many left out at the border": Planted(
-        replaced(convolution, "_rows_met", lambda step, *given: step(*given)[:2])
+        replaced(spared, "_kernel_met", lambda step, *given: step(*given)[:2])
+    ),
+    "weights of the border from the kernel's first column on": Planted(
+        drafted(Kind.MULTIPLY, given("first_group", lambda _: 0))
+    ),
+    "weights of the border without a gap between the taps": Planted(
+        drafted(Kind.MULTIPLY, _without_gap)
     ),
     "transposed phases swapped": Planted(replaced(conv, "axis_phases", _phases_swapped)),
     "averages never rounded": Planted(drafted(Kind.AVERAGE, given("operation", lambda _: 0))),

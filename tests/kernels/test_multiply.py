@@ -63,6 +63,7 @@ class Case(NamedTuple):
     shift: int | None  # None: sums are stored
     floor: int
     has_bias: bool
+    passed_over: int = 0  # groups of weights behind each tap's
 
 
 @st.composite
@@ -75,6 +76,7 @@ def works(draw: st.DrawFn) -> Case:
         shift=draw(st.one_of(st.none(), st.integers(0, 22))),
         floor=draw(st.sampled_from([-128, 0])),
         has_bias=draw(st.booleans()),
+        passed_over=draw(st.integers(0, 3)),
     )
 
 
@@ -113,6 +115,7 @@ class Work:
             tap_count=self.case.taps,
             groups=groups,
             weights=address_of(weights),
+            passed_over=self.case.passed_over * 4 * self.step,
             starts=address_of(starts),
             shift=self.case.shift or 0,
             floor=self.target.marker.zero + self.case.floor,
@@ -165,12 +168,20 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
     work = Work(target, case, block.pixels, width)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
-    weights = packing.pack_weights(target, weight_otr, groups)
+    weights = packing.pack_weights(target, *_with_others_behind(target, case, weight_otr, groups))
     starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
     before = work.outputs.copy()
     kernel = block_of_sums if case.shift is None else block_of_activations
     kernel(target.marker, number, work.job(groups, weights, starts))
     work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
+
+
+def _with_others_behind(target: Target, case: Case, weight_otr: Array, groups: int) -> tuple[Array, int]:
+    """The weights of each tap and, behind their groups, others that must not be multiplied; and all groups."""
+    width, taps, run = weight_otr.shape
+    others = values(case.seed + 3, (width, taps, case.passed_over * target.products))
+    unused = np.zeros((width, taps, groups * target.products - run), np.int8)
+    return np.concatenate([weight_otr, unused, others], axis=2), groups + case.passed_over
 
 
 @on_every_target

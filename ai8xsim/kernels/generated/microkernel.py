@@ -51,6 +51,7 @@ class Job(NamedTuple):
     tap_count: int
     groups: int  # of `products` inputs in a run
     weights: int  # address of the packed weights
+    passed_over: int  # bytes of weights behind those of each tap
     starts: int  # address of int32: what each sum starts from
     shift: int
     floor: int  # least activation, as memory holds it
@@ -126,6 +127,7 @@ def _emit_sums(
             for chain in range(block.chains):
                 at = builder.add(times(builder, group.index, 4 * block.chains), ir.Constant(I64, 4 * chain))
                 _emit_group(builder, target, weights, [builder.add(run, at) for run in runs], sums, chain)
+        builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [[_total(builder, chains) for chains in row] for row in sums]
 
 

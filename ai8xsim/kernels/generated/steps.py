@@ -49,6 +49,8 @@ STEP = np.dtype(
             "weights",  # their first byte
             "first_tap",  # that the weights are read for
             "all_taps",  # that there are weights for
+            "first_group",  # likewise, of each tap's run
+            "all_groups",
             "starts",  # its first start
             "shift",
             "floor",  # least activation, as memory holds it

@@ -368,8 +368,9 @@ def _vectors(target: Any, step: Step, group: int) -> Range:
 def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
     """The work of a group of vectors of output channels, from vector `first` on."""
     plan, channel = run.plan, first * run.target.lanes
-    tap_bytes = step.groups * run.target.lanes * WEIGHT_BYTES  # for each vector
-    weights = plan.weights + step.weights + (first * step.all_taps + vectors * step.first_tap) * tap_bytes
+    group_bytes = run.target.lanes * WEIGHT_BYTES  # for each vector
+    before = first * step.all_taps * step.all_groups
+    before += vectors * (step.first_tap * step.all_groups + step.first_group)
     return Job(
         address_of(run.arena.values, step.source),
         _outputs(run, step, channel),
@@ -377,7 +378,8 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         address_of(plan.offsets, step.taps),
         step.tap_count,
         step.groups,
-        weights,
+        plan.weights + step.weights + before * group_bytes,
+        vectors * (step.all_groups - step.groups) * group_bytes,
         plan.starts + START_BYTES * (step.starts + channel),
         step.shift,
         step.floor,
@@ -397,6 +399,7 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         step.tap_count,
         1,
         plan.weights + step.weights + channel * step.tap_count * CHANNEL_WEIGHT_BYTES,
+        0,
         plan.starts + START_BYTES * (step.starts + channel),
         step.shift,
         step.floor,
@@ -421,6 +424,7 @@ def _at_pixel(job: Job, pixels: int) -> Job:
         job.tap_count,
         job.groups,
         job.weights,
+        job.passed_over,
         job.starts,
         job.shift,
         job.floor,
