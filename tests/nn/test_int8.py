@@ -195,6 +195,25 @@ def test_other_values_go_through_floats(value: float) -> None:
         assert torch.equal(y.nan_to_num(), module._on_floats(x).nan_to_num())
 
 
+@pytest.mark.parametrize("value", [0.5, 1e-40, 128.0, float("nan"), float("-inf")])
+@pytest.mark.parametrize("layout", ["planes", "channels_last", "reversed"])
+@pytest.mark.parametrize("sample", [0, 36])  # the last one lies in a piece that is not full
+def test_a_single_value_that_is_no_int8_is_found(value: float, layout: str, sample: int) -> None:
+    x = torch.randint(-128, 128, (37, 16, 31, 33)).float()
+    x[1] = -0.0
+    laid_out = {
+        "planes": x,
+        "channels_last": x.contiguous(memory_format=torch.channels_last),
+        "reversed": x.transpose(2, 3),
+    }[layout]
+    found = int8.bytes_of(laid_out)
+    assert found is not None
+    assert torch.equal(found.int() - 128, laid_out.int())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    laid_out[sample, 15, 30, 30] = value
+    assert int8.bytes_of(laid_out) is None
+
+
 def test_other_weights_go_through_floats() -> None:
     module = layer()
     module.op.weight.data[0, 0, 0, 0] += 0.25
