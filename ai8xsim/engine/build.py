@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
 from ai8xsim.kernels.generated.steps import STEP, Kind
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.targets import NARROW_INPUTS, Target
 
 # Values of activations that should stay in a core's cache; as many samples go together as fit.
 CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
@@ -139,7 +139,8 @@ class _Tables:
 
     def __init__(self, together: int, target: Target) -> None:
         self.together = together
-        self._offsets = [np.array(target.block_table(), np.int32)]
+        narrow = [block.pixels for block in target.narrow_blocks]
+        self._offsets = [np.array(target.block_table(), np.int32), np.array(narrow, np.int32)]
         self._weights: list[npt.NDArray[np.uint8]] = []
         self._starts: list[npt.NDArray[np.int32]] = []
 
@@ -192,6 +193,8 @@ def _work(draft: Draft, taps: int) -> int:
     values = draft.fields.get("channels", 0) * draft.fields.get("row_pixels", 1)
     if draft.kind is Kind.MULTIPLY:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
+    if draft.kind is Kind.MULTIPLY_NARROW:
+        return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * NARROW_INPUTS
     return EFFORT_OF_A_PIXEL + EFFORT[draft.kind] * values * taps
 
 

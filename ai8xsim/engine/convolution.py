@@ -1,7 +1,7 @@
 """Convolutions as steps: which pixels meet which taps, and the weights in the matching order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,12 +14,17 @@ from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
+from ai8xsim.kernels.generated.targets import NARROW_INPUTS
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.program.operations import Activation, Convolution, Layer, OutputStage
 
 Int8 = npt.NDArray[np.int8]
 INT32_LIMIT = 2**31
 LARGEST_PRODUCT = 128 * 128
+
+
+# Where a convolution's results go, and how a kernel makes activations of its sums, or None for sums.
+Results = tuple[Tensor, OutputStage | None]
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,17 @@ def flattens_itself(layer: Layer) -> bool:
 
 @dataclass(frozen=True)
 class PackedTaps:
-    """Taps, their weights as kernels read them, and the groups of inputs in a run."""
+    """Taps, their weights as kernels read them, and the groups of `inputs` in a run.
+
+    kind: MULTIPLY, or MULTIPLY_NARROW, with the fields of a step that only that has.
+    """
 
     taps: Taps
     weights: npt.NDArray[np.uint8]
     groups: int
+    inputs: int
+    kind: Kind = Kind.MULTIPLY
+    fields: dict[str, int] = field(default_factory=dict)
 
 
 class Met(NamedTuple):
@@ -178,8 +189,8 @@ class _Work:
     ) -> None:
         """An ordinary convolution; pixels at the border may leave out what meets padding only."""
         taps, x = _taps(self._x, weight_oihw, geometry), self._x
-        packed, products = self._packed(taps, output.rows * output.columns), self._builder.target.products
-        for (rows, _), (columns, _), met in _parts(taps, geometry, (x, output), products):
+        packed = self._packed(taps, output.rows * output.columns, (output, stage))
+        for (rows, _), (columns, _), met in _parts(taps, geometry, (x, output), packed.inputs):
             first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
             count = (len(rows), len(columns))
             corner = (first[0] - geometry.padding[0], first[1] - geometry.padding[1])
@@ -203,7 +214,7 @@ class _Work:
             taps = _taps(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
             outputs = output.pixels((row.first, column.first), geometry.stride, count)
             inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
-            packed = self._packed(taps, len(inputs))
+            packed = self._packed(taps, len(inputs), (output, stage))
             self._add(np.stack([outputs, inputs], axis=1), packed, taps.all, (output, stage))
 
     def _add_depthwise(self, output: Tensor, stage: OutputStage | None) -> None:
@@ -223,39 +234,56 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _packed(self, taps: Taps, pixels: int) -> PackedTaps:
-        target = self._builder.target
-        groups = packing.inputs_together(target, taps.weight_otr.shape[2], single_pixel=pixels == 1)
-        return PackedTaps(taps, packing.pack_weights(target, taps.weight_otr, groups), groups)
+    def _packed(self, taps: Taps, pixels: int, results: Results) -> PackedTaps:
+        target, run = self._builder.target, taps.weight_otr.shape[2]
+        blocks = self._narrow_blocks(taps, pixels, results)
+        if blocks:
+            groups = -(-run // NARROW_INPUTS)
+            weights = packing.pack_narrow_weights(taps.weight_otr, groups)
+            return PackedTaps(taps, weights, groups, NARROW_INPUTS, Kind.MULTIPLY_NARROW, blocks)
+        groups = packing.inputs_together(target, run, single_pixel=pixels == 1)
+        weights = packing.pack_weights(target, taps.weight_otr, groups)
+        return PackedTaps(taps, weights, groups, target.products)
 
-    def _add(
-        self,
-        pixels: npt.NDArray[Any],
-        packed: PackedTaps,
-        met: Met,
-        results: tuple[Tensor, OutputStage | None],
-    ) -> None:
-        """The pixels that meet a part of the kernel; results: where they go, how a kernel makes activations."""
+    def _narrow_blocks(self, taps: Taps, pixels: int, results: Results) -> dict[str, int]:
+        """The fields of narrow blocks, where they make activations and multiply no more zeros than others."""
+        (output, stage), target = results, self._builder.target
+        blocks, run = target.narrow_range(output.channels), taps.weight_otr.shape[2]
+        if blocks is None or stage is None or pixels == 1:
+            return {}
+        if packing.narrow_products_of(output.channels, run) > packing.products_of(
+            target, output.channels, run
+        ):
+            return {}
+        return {
+            "fours": output.channels // 4,
+            "block_pixels": len(target.block_table()),
+            "first_block": blocks[0],
+            "last_block": blocks[1],
+        }
+
+    def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
+        """The pixels that meet a part of the kernel."""
         (output, stage), taps = results, packed.taps
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
-        products, is_whole = self._builder.target.products, met.run == taps.all.run
+        is_whole, is_narrow = met.run == taps.all.run, packed.kind is Kind.MULTIPLY_NARROW
         numbers = {
-            "groups": packed.groups if is_whole else len(met.run) // products,
+            "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
-            "first_group": met.run.start // products,
+            "first_group": met.run.start // packed.inputs,
             "first_tap": met.taps.start,
             "all_taps": len(taps.offsets),
         }
         draft = Draft(
-            Kind.MULTIPLY,
+            packed.kind,
             output.region,
             (self._x.region,),
             pixels,
             taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
-            starts=packing.in_lane_order(self._builder.target, starts),
-            fields=self._fields(output, stage) | numbers,
+            starts=starts if is_narrow else packing.in_lane_order(self._builder.target, starts),
+            fields=self._fields(output, stage) | numbers | packed.fields,
         )
         self._builder.add(draft)
 

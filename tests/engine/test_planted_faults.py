@@ -279,6 +279,15 @@ def _without_gap(draft: Draft) -> Draft:
     return replace(draft, fields=draft.fields | {"all_groups": draft.fields["groups"]})
 
 
+def _has_narrow_blocks(target: Target) -> bool:
+    return bool(target.narrow_blocks)
+
+
+def _outputs_first(step: Any, weight_otr: Any, groups: int) -> Any:
+    packed = step(weight_otr, groups).reshape(-1, 4, 4)
+    return np.ascontiguousarray(packed.transpose(0, 2, 1)).ravel()
+
+
 def _deals_out_channels(target: Target) -> bool:
     return channel_order(target, 2) != list(range(2 * target.lanes))
 
@@ -313,6 +322,12 @@ FAULTS: dict[str, Planted] = {
     ),
     "starts in natural order": Planted(
         replaced(packing, "in_lane_order", lambda _, target, starts: starts), _deals_out_channels
+    ),
+    "channels of narrow blocks turned round": Planted(
+        replaced(packing, "pack_narrow_weights", lambda step, w, groups: step(w[::-1], groups)), _has_narrow_blocks
+    ),
+    "weights of narrow blocks dealt out by outputs first": Planted(
+        replaced(packing, "pack_narrow_weights", _outputs_first), _has_narrow_blocks
     ),
     "small groups of vectors first": Planted(
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])

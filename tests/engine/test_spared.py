@@ -48,7 +48,7 @@ def test_a_large_image_is_not_cut() -> None:
 @pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
 def test_a_small_image_multiplies_no_padding_but_in_its_corners(target: Target) -> None:
     side, channels = 8, 16
-    shape = convolution(channels, 16, side)
+    shape = convolution(channels, 32, side)
     steps = lower(layer_case("cut", shape).program, target, keep_all=False).plan.steps
     steps = steps[steps["kind"] == Kind.MULTIPLY]
     inside = steps["pixel_count"] * steps["tap_count"] * steps["groups"]

@@ -11,7 +11,8 @@ from ai8xsim.kernels.generated import depthwise, packing
 from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
-from ai8xsim.kernels.generated.targets import TARGETS, Target, available_targets
+from ai8xsim.kernels.generated.narrow import multiply_narrow_block
+from ai8xsim.kernels.generated.targets import NARROW_INPUTS, TARGETS, Target, available_targets
 from tests.kernels.cases import Array, seeds, values
 from tests.kernels.generated import (
     OUTSIDE,
@@ -26,6 +27,9 @@ from tests.kernels.generated import (
 )
 
 BLOCKS = [(target, number) for target in available_targets() for number in range(len(target.blocks))]
+NARROW_BLOCKS = [
+    (target, number) for target in available_targets() for number in range(len(target.narrow_blocks))
+]
 REACH = 200  # values between the first and the last tap, and between pixels, at most
 
 drawn = settings(
@@ -34,23 +38,18 @@ drawn = settings(
 
 
 @compiled
-def block_of_activations(target: Any, block: int, job: Job) -> None:
-    multiply_block(target, 0, block, job)
+def multiply(target: Any, block: int, job: Job) -> None:
+    multiply_block(target, block, job)
 
 
 @compiled
-def block_of_sums(target: Any, block: int, job: Job) -> None:
-    multiply_block(target, 1, block, job)
+def multiply_narrow(target: Any, block: int, job: Job) -> None:
+    multiply_narrow_block(target, block, job)
 
 
 @compiled
-def channels_of_activations(target: Any, job: Job) -> None:
-    multiply_channels(target, 0, job)
-
-
-@compiled
-def channels_of_sums(target: Any, job: Job) -> None:
-    multiply_channels(target, 1, job)
+def multiply_depthwise(target: Any, job: Job) -> None:
+    multiply_channels(target, job)
 
 
 class Case(NamedTuple):
@@ -106,7 +105,7 @@ class Work:
     def _input_offsets(self, pixels: int) -> Array:
         return self.random.integers(0, REACH, pixels).astype(np.int32)
 
-    def job(self, groups: int, weights: Array, starts: Array) -> Job:
+    def job(self, groups: int, weights: Array, starts: Array, group_bytes: int | None = None) -> Job:
         return Job(
             activations=self.inputs.address,
             outputs=address_of(self.outputs, OUTSIDE),
@@ -115,11 +114,12 @@ class Work:
             tap_count=self.case.taps,
             groups=groups,
             weights=address_of(weights),
-            passed_over=self.case.passed_over * 4 * self.step,
+            passed_over=self.case.passed_over * (group_bytes or 4 * self.step),
             starts=address_of(starts),
             shift=self.case.shift or 0,
             floor=self.target.marker.zero + self.case.floor,
             width=self.width,
+            is_wide=int(self.case.shift is None),
         )
 
     def starts(self, weight_ok: Array) -> Array:
@@ -168,19 +168,60 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
     work = Work(target, case, block.pixels, width)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
-    weights = packing.pack_weights(target, *_with_others_behind(target, case, weight_otr, groups))
+    weights = packing.pack_weights(target, *_with_others_behind(target.products, case, weight_otr, groups))
     starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
     before = work.outputs.copy()
-    kernel = block_of_sums if case.shift is None else block_of_activations
-    kernel(target.marker, number, work.job(groups, weights, starts))
+    multiply(target.marker, number, work.job(groups, weights, starts))
     work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
 
 
-def _with_others_behind(target: Target, case: Case, weight_otr: Array, groups: int) -> tuple[Array, int]:
-    """The weights of each tap and, behind their groups, others that must not be multiplied; and all groups."""
+@pytest.mark.parametrize(
+    ("target", "number"),
+    NARROW_BLOCKS,
+    ids=[
+        f"{target.name}-{target.narrow_blocks[number].pixels}x{target.narrow_blocks[number].fours}"
+        for target, number in NARROW_BLOCKS
+    ],
+)
+@given(case=works())
+@drawn
+def test_a_narrow_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -> None:
+    block = target.narrow_blocks[number]
+    width, case = 4 * block.fours, case._replace(shift=case.shift or 0)
+    work = Work(target, case, block.pixels, width)
+    weight_otr = values(case.seed + 2, (width, case.taps, case.run))
+    groups = -(-case.run // NARROW_INPUTS)
+    weights = packing.pack_narrow_weights(*_with_others_behind(NARROW_INPUTS, case, weight_otr, groups))
+    before = work.outputs.copy()
+    job = work.job(groups, weights, work.starts(weight_otr.reshape(width, -1)), width * NARROW_INPUTS)
+    multiply_narrow(target.marker, number, job)
+    work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
+
+
+@pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
+def test_the_largest_sums_of_narrow_blocks_are_exact(target: Target) -> None:
+    """As above, where a sum is an activation: 18432 products of 255 and 128 do not saturate on the way."""
+    taps, run = 9, 2048
+    for number, block in enumerate(target.narrow_blocks):
+        for activation, weight in [(127, -128), (127, 127), (-128, -128), (-128, 127)]:
+            case = Case(0, taps, run, 0, 22, -128, False)
+            work = Work(target, case, block.pixels, 4 * block.fours)
+            data = np.full(2 * OUTSIDE + 4 * REACH + taps * run, activation, np.int8)
+            work.inputs = memory(target, data, OUTSIDE + REACH)
+            weight_otr = np.full((work.width, taps, run), weight, np.int8)
+            weights = packing.pack_narrow_weights(weight_otr, run // NARROW_INPUTS)
+            starts = work.starts(weight_otr.reshape(work.width, -1))
+            multiply_narrow(target.marker, number, work.job(run // NARROW_INPUTS, weights, starts))
+            stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
+            sums = np.int64(activation) * weight * taps * run
+            assert (numbers(target, stored) == scaled_half_up(sums, 22).clip(-128, 127)).all()
+
+
+def _with_others_behind(inputs: int, case: Case, weight_otr: Array, groups: int) -> tuple[Array, int]:
+    """The weights of each tap and, behind their groups of inputs, others that must not be multiplied; all groups."""
     width, taps, run = weight_otr.shape
-    others = values(case.seed + 3, (width, taps, case.passed_over * target.products))
-    unused = np.zeros((width, taps, groups * target.products - run), np.int8)
+    others = values(case.seed + 3, (width, taps, case.passed_over * inputs))
+    unused = np.zeros((width, taps, groups * inputs - run), np.int8)
     return np.concatenate([weight_otr, unused, others], axis=2), groups + case.passed_over
 
 
@@ -194,8 +235,7 @@ def test_a_block_of_channels_sums_what_numpy_sums(target: Target, case: Case) ->
     weight_ct = values(case.seed + 2, (width, case.taps))
     weights, starts = packing.pack_channel_weights(target, weight_ct), work.starts(weight_ct)
     before = work.outputs.copy()
-    kernel = channels_of_sums if case.shift is None else channels_of_activations
-    kernel(target.marker, work.job(1, weights, starts))
+    multiply_depthwise(target.marker, work.job(1, weights, starts))
     work.check(before, np.einsum("ptc,ct->pc", work.gathered(width), weight_ct.astype(np.int64)))
 
 
@@ -213,7 +253,7 @@ def test_the_largest_sums_of_unsigned_activations_are_exact(target: Target) -> N
             weight_otr = np.full((width, taps, run), weight, np.int8)
             weights = packing.pack_weights(target, weight_otr, run // target.products)
             starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
-            block_of_sums(target.marker, number, work.job(run // target.products, weights, starts))
+            multiply(target.marker, number, work.job(run // target.products, weights, starts))
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(width)]
             assert (stored == activation * weight * taps * run).all()
 
@@ -247,6 +287,15 @@ def test_every_weight_is_packed_once(target: Target, outputs: int) -> None:
     assert packed.size == full
     zeros = np.zeros(full - weight_otr.size, np.int64)
     assert np.array_equal(np.sort(packed), np.sort(np.concatenate([weight_otr.ravel(), zeros])))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_narrow_blocks_of_some_channels_stand_together_the_largest_first(target: Target) -> None:
+    for channels in range(1, 70):
+        found = target.narrow_range(channels)
+        fitting = [block for block in target.narrow_blocks if 4 * block.fours == channels]
+        between = [] if found is None else list(target.narrow_blocks[found[0] : found[1] + 1])
+        assert between == sorted(fitting, reverse=True)
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -23,27 +23,27 @@ from ai8xsim.kernels.generated.instructions import (
     times,
     vector,
 )
-from ai8xsim.kernels.generated.microkernel import Job, emit_results, input_address
+from ai8xsim.kernels.generated.microkernel import Job, emit_results, input_address, job_of
 from ai8xsim.kernels.generated.targets import Target, target_of
 
 PIXELS = 4  # of a block
 
 
-@intrinsic(prefer_literal=True)
-def multiply_channels(typing_context: Any, target: Any, wide: Any, job: Any) -> Any:
-    """Compute a block of PIXELS pixels and a vector of channels; `wide` (a literal) stores sums, not activations.
+@intrinsic
+def multiply_channels(typing_context: Any, target: Any, job: Any) -> Any:
+    """Compute a block of PIXELS pixels and a vector of channels.
 
     The job's weights are int16, a vector of channels for each tap.
     """
-    facts, stores_sums = target_of(target.instance_class), bool(wide.literal_value)
+    facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        fields = Job(*(builder.extract_value(args[2], place) for place in range(len(Job._fields))))
+        fields = job_of(builder, args[1])
         sums = _emit_sums(builder, facts, fields)
-        emit_results(builder, facts, fields, [[values] for values in sums], stores_sums)
+        emit_results(builder, facts, fields, [[values] for values in sums])
         return context.get_dummy_value()
 
-    return types.void(target, wide, job), generate
+    return types.void(target, job), generate
 
 
 def _emit_sums(builder: Builder, target: Target, job: Job) -> list[Value]:

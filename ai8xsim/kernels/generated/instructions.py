@@ -14,6 +14,11 @@ Value = Any
 cgutils: Any = _cgutils
 
 
+def keep_apart(builder: Builder) -> None:
+    """Do not let LLVM take the function in where it is called: what is large compiles sooner, and better, alone."""
+    builder.function.attributes.add("noinline")
+
+
 def vector(element: Any, lanes: int) -> Any:
     """The type of a vector."""
     return ir.VectorType(element, lanes)
@@ -64,14 +69,16 @@ def multiply_add(builder: Builder, target: Target, sums: Value, x: Value, weight
     """
     pixel = splat(builder, x, target.lanes)
     if target.products == 4:
-        return _multiply_add_bytes(builder, target, sums, pixel, weights)
+        return multiply_add_bytes(builder, sums, pixel, weights)
     return _multiply_add_pairs(builder, target, sums, pixel, weights)
 
 
-def _multiply_add_bytes(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
-    octets = vector(I8, 4 * target.lanes)
-    operands = [sums, builder.bitcast(pixel, octets), builder.bitcast(weights, octets)]
-    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * target.lanes}", sums.type, operands)
+def multiply_add_bytes(builder: Builder, sums: Value, activations: Value, weights: Value) -> Value:
+    """Each lane's sum plus the products of its 4 unsigned activations with its 4 signed weights."""
+    lanes = sums.type.count
+    octets = vector(I8, 4 * lanes)
+    operands = [sums, builder.bitcast(activations, octets), builder.bitcast(weights, octets)]
+    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", sums.type, operands)
 
 
 def _multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
@@ -159,9 +166,7 @@ def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> l
     for dealt in _packed_together(target, len(sums)):
         part, at = sums[at : at + dealt], at + dealt
         if dealt == 4:
-            octets = _pack_four(builder, part)
-            least = splat(builder, builder.trunc(floor, I8), octets.type.count)
-            packed.append(maximum(builder, octets, least, signed=False))
+            packed.append(at_least(builder, pack_four(builder, part), floor))
         else:
             wide = _pack_two(builder, target, part) if dealt == 2 else part[0]
             packed.append(_bounded(builder, target, wide, floor))
@@ -170,16 +175,22 @@ def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> l
 
 def pack_four_pixels(builder: Builder, sums: list[Value], floor: Value) -> list[Value]:
     """A vector of 16 sums of each of four pixels as activations, in bytes; they are packed all at once."""
-    octets = _pack_four(builder, sums)
-    words = builder.bitcast(octets, vector(I32, 16))
-    by_pixel = [4 * quarter + pixel for pixel in range(4) for quarter in range(4)]
-    undefined = ir.Constant(words.type, ir.Undefined)
-    sorted_words = builder.shuffle_vector(words, undefined, ir.Constant(vector(I32, 16), by_pixel))
-    least = splat(builder, builder.trunc(floor, I8), 64)
-    bounded = maximum(builder, builder.bitcast(sorted_words, octets.type), least, signed=False)
-    unused = ir.Constant(octets.type, ir.Undefined)
-    places = [ir.Constant(vector(I32, 16), list(range(at, at + 16))) for at in range(0, 64, 16)]
-    return [builder.shuffle_vector(bounded, unused, place) for place in places]
+    words = builder.bitcast(pack_four(builder, sums), vector(I32, 16))
+    by_pixel = lanes_of(builder, words, [4 * quarter + pixel for pixel in range(4) for quarter in range(4)])
+    bounded = at_least(builder, builder.bitcast(by_pixel, vector(I8, 64)), floor)
+    return [lanes_of(builder, bounded, list(range(at, at + 16))) for at in range(0, 64, 16)]
+
+
+def at_least(builder: Builder, octets: Value, floor: Value) -> Value:
+    """Unsigned bytes, none below the floor."""
+    least = splat(builder, builder.trunc(floor, I8), octets.type.count)
+    return maximum(builder, octets, least, signed=False)
+
+
+def lanes_of(builder: Builder, values: Value, places: list[int]) -> Value:
+    """The lanes at these places."""
+    undefined = ir.Constant(values.type, ir.Undefined)
+    return builder.shuffle_vector(values, undefined, ir.Constant(vector(I32, len(places)), places))
 
 
 def _packed_together(target: Target, vectors: int) -> list[int]:
@@ -191,7 +202,7 @@ def _packed_together(target: Target, vectors: int) -> list[int]:
     return [2] * (vectors // 2) + [1] * (vectors % 2)
 
 
-def _pack_four(builder: Builder, sums: list[Value]) -> Value:
+def pack_four(builder: Builder, sums: list[Value]) -> Value:
     """Four vectors of 16 sums, saturated to 0..255, as 64 bytes."""
     shorts, octets = vector(I16, 32), vector(I8, 64)
     pairs = [_call(builder, "llvm.x86.avx512.packssdw.512", shorts, sums[at : at + 2]) for at in (0, 2)]
@@ -227,6 +238,13 @@ def _concatenated(builder: Builder, pair: list[Value]) -> Value:
     right = pair[1] if len(pair) == 2 else ir.Constant(left.type, ir.Undefined)
     lanes = left.type.count
     return builder.shuffle_vector(left, right, ir.Constant(vector(I32, 2 * lanes), list(range(2 * lanes))))
+
+
+def variable(builder: Builder, value: Value) -> Value:
+    """A place for values that LLVM keeps in a register, if it is only read and written whole."""
+    made = cgutils.alloca_once(builder, value.type)
+    builder.store(value, made)
+    return made
 
 
 def _call(builder: Builder, name: str, result: Any, operands: list[Value]) -> Value:

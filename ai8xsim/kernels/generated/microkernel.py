@@ -28,6 +28,7 @@ from ai8xsim.kernels.generated.instructions import (
     after,
     cgutils,
     in_channel_order,
+    keep_apart,
     load,
     multiply_add,
     pack,
@@ -36,6 +37,7 @@ from ai8xsim.kernels.generated.instructions import (
     store,
     store_first,
     times,
+    variable,
     vector,
 )
 from ai8xsim.kernels.generated.targets import Block, Target, target_of
@@ -56,42 +58,52 @@ class Job(NamedTuple):
     shift: int
     floor: int  # least activation, as memory holds it
     width: int  # channels to store, of the block's vectors
+    is_wide: int  # whether the sums are stored, not activations
 
 
-@intrinsic(prefer_literal=True)
-def multiply_block(typing_context: Any, target: Any, wide: Any, block: Any, job: Any) -> Any:
-    """Compute block number `block` of the target's table; `wide` (a literal) stores sums, not activations."""
-    facts, stores_sums = target_of(target.instance_class), bool(wide.literal_value)
+@intrinsic
+def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
+    """Compute block number `block` of the target's table."""
+    facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        fields = Job(*(builder.extract_value(args[3], place) for place in range(len(Job._fields))))
+        keep_apart(builder)
+        fields = job_of(builder, args[2])
         done = builder.append_basic_block("done")
-        switch = builder.switch(args[2], done)
+        switch = builder.switch(args[1], done)
         for number, shape in enumerate(facts.blocks):
             case = builder.append_basic_block(f"block_{shape.pixels}x{shape.vectors}")
             switch.add_case(ir.Constant(I64, number), case)
             builder.position_at_end(case)
-            _emit_block(builder, facts, shape, fields, stores_sums)
+            _emit_block(builder, facts, shape, fields)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    return types.void(target, wide, types.int64, job), generate
+    return types.void(target, types.int64, job), generate
 
 
-def _emit_block(builder: Builder, target: Target, block: Block, job: Job, stores_sums: bool) -> None:
+def job_of(builder: Builder, value: Value) -> Job:
+    """The fields of a job."""
+    return Job(*(builder.extract_value(value, place) for place in range(len(Job._fields))))
+
+
+def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> None:
     inputs = [input_address(builder, target, job, pixel) for pixel in range(block.pixels)]
-    sums = _emit_sums(builder, target, block, job, inputs)
-    emit_results(builder, target, job, sums, stores_sums)
+    emit_results(builder, target, job, _emit_sums(builder, target, block, job, inputs))
 
 
-def emit_results(
-    builder: Builder, target: Target, job: Job, sums: list[list[Value]], stores_sums: bool
-) -> None:
+def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     """Store each pixel's sums, or the activations that they make."""
-    if not stores_sums:
-        _emit_activations(builder, target, job, sums)
-        return
+    is_wide = builder.icmp_signed("!=", job.is_wide, ir.Constant(I64, 0))
+    with builder.if_else(is_wide, likely=False) as (wide, narrow):
+        with wide:
+            _emit_stores(builder, target, job, sums)
+        with narrow:
+            _emit_activations(builder, target, job, sums)
+
+
+def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
         address = _pixel_address(builder, job, pixel, 0, 4)
         for place, values in enumerate(in_channel_order(builder, target, row)):
@@ -103,6 +115,11 @@ def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Val
     return _pixel_address(builder, job, pixel, 1, target.value_bytes)
 
 
+def output_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
+    """Where the activations of a pixel go."""
+    return _pixel_address(builder, job, pixel, 0, target.value_bytes)
+
+
 def _emit_sums(
     builder: Builder, target: Target, block: Block, job: Job, inputs: list[Value]
 ) -> list[list[Value]]:
@@ -112,12 +129,12 @@ def _emit_sums(
     zero = ir.Constant(kind, [0] * target.lanes)
     sums = [
         [
-            [_variable(builder, starts[at] if chain == 0 else zero) for chain in range(block.chains)]
+            [variable(builder, starts[at] if chain == 0 else zero) for chain in range(block.chains)]
             for at in range(block.vectors)
         ]
         for _ in inputs
     ]
-    weights = _variable(builder, job.weights)
+    weights = variable(builder, job.weights)
     with cgutils.for_range(builder, job.tap_count) as tap:
         offset = load(builder, builder.add(job.taps, times(builder, tap.index, 4)), I32, 4)
         step = times(builder, builder.sext(offset, I64), target.value_bytes)
@@ -156,7 +173,7 @@ def _emit_activations(builder: Builder, target: Target, job: Job, sums: list[lis
     else:
         packed = [pack(builder, target, row, floor) for row in shifted]
     for pixel, parts in enumerate(packed):
-        _emit_pixel(builder, target, job, parts, _pixel_address(builder, job, pixel, 0, target.value_bytes))
+        _emit_pixel(builder, target, job, parts, output_address(builder, target, job, pixel))
 
 
 def _emit_pixel(builder: Builder, target: Target, job: Job, parts: list[Value], address: Value) -> None:
@@ -181,9 +198,3 @@ def _total(builder: Builder, chains: list[Value]) -> Value:
     for chain in chains[1:]:
         total = builder.add(total, builder.load(chain))
     return total
-
-
-def _variable(builder: Builder, value: Value) -> Value:
-    variable = cgutils.alloca_once(builder, value.type)
-    builder.store(value, variable)
-    return variable

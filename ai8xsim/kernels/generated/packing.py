@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
-from ai8xsim.kernels.generated.targets import CHAINS, Target
+from ai8xsim.kernels.generated.targets import CHAINS, NARROW_INPUTS, Target
 
 Int8 = NDArray[np.int8]
 Starts = NDArray[np.int32]
@@ -22,6 +22,17 @@ def group_sizes(target: Target, vectors: int) -> list[int]:
     groups = -(-vectors // target.vectors)
     size, larger = divmod(vectors, groups)
     return [size + (group < larger) for group in range(groups)]
+
+
+def products_of(target: Target, outputs: int, run: int) -> int:
+    """The products that blocks multiply for a pixel and a tap, those with zeros included."""
+    inputs = -(-run // target.products) * target.products
+    return vectors_of(target, outputs) * target.lanes * inputs
+
+
+def narrow_products_of(outputs: int, run: int) -> int:
+    """Likewise for narrow blocks."""
+    return outputs * -(-run // NARROW_INPUTS) * NARROW_INPUTS
 
 
 def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
@@ -48,6 +59,18 @@ def pack_weights(target: Target, weight_otr: Int8, groups: int) -> NDArray[np.ui
         packed.append(channels.reshape(size, lanes, taps, groups, products).transpose(2, 3, 0, 1, 4).ravel())
         first += size
     return np.concatenate(packed).view(np.uint8)
+
+
+def pack_narrow_weights(weight_otr: Int8, groups: int) -> NDArray[np.uint8]:
+    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 16 inputs, 4 inputs, 4 outputs, output, input.
+
+    Runs are filled up with zeros to `groups` times 16 inputs; outputs are a multiple of 4.
+    """
+    outputs, taps, run = weight_otr.shape
+    filled = np.zeros((outputs, taps, groups * NARROW_INPUTS), np.int8)
+    filled[..., :run] = weight_otr
+    by_four = filled.reshape(outputs // 4, 4, taps, groups, NARROW_INPUTS // 4, 4)
+    return np.ascontiguousarray(by_four.transpose(2, 3, 4, 0, 1, 5)).view(np.uint8).ravel()
 
 
 def pack_channel_weights(target: Target, weight_ct: Int8) -> NDArray[np.uint8]:

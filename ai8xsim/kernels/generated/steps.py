@@ -28,6 +28,7 @@ class Kind(IntEnum):
     COMBINE = 7  # element-wise operation, counting what saturates
     ROLL = 8  # move a buffer's values to the front
     EMIT = 9  # activations or sums to the outputs
+    MULTIPLY_NARROW = 10  # convolution with few outputs: activations to activations
 
 
 STEP = np.dtype(
@@ -46,6 +47,10 @@ STEP = np.dtype(
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
             "vectors",  # of output channels
+            "fours",  # of output channels, of MULTIPLY_NARROW
+            "block_pixels",  # of its blocks, the first offset of their sizes
+            "first_block",  # that it may take, the largest
+            "last_block",
             "weights",  # their first byte
             "first_tap",  # that the weights are read for
             "all_taps",  # that there are weights for

@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 VARIABLE = "AI8XSIM_TARGET"
 PORTABLE = "portable"
+NARROW_INPUTS = 16  # that a narrow block multiplies per turn
 CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs must be a multiple of them
 
 
@@ -24,6 +25,13 @@ class Block(NamedTuple):
     pixels: int
     vectors: int
     chains: int = 1
+
+
+class NarrowBlock(NamedTuple):
+    """Likewise, where 4 pixels share a vector; `fours`: times 4 output channels."""
+
+    pixels: int
+    fours: int
 
 
 class Avx512Vnni(NamedTuple):
@@ -71,7 +79,8 @@ class Target:
     value: how memory holds an activation. uint8 holds a + 128, since vpdpbusd multiplies unsigned activations with
     signed weights; the constant 128 * sum(weights) is taken off the bias beforehand.
     masked_stores: whether a vector's first bytes can be stored alone.
-    blocks: the shapes of blocks, by the number of vectors, and the largest first.
+    blocks: the shapes of blocks, by the number of vectors, and the largest first.   narrow_blocks: likewise for few
+    output channels, by their number.
     """
 
     name: str
@@ -81,6 +90,7 @@ class Target:
     value: DTypeLike
     masked_stores: bool
     blocks: tuple[Block, ...]
+    narrow_blocks: tuple[NarrowBlock, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -106,6 +116,11 @@ class Target:
         head[0] = len(head)
         return head + [block.pixels for block in self.blocks]
 
+    def narrow_range(self, channels: int) -> tuple[int, int] | None:
+        """The first and the last narrow block for so many output channels; None where there is none."""
+        fitting = [number for number, block in enumerate(self.narrow_blocks) if 4 * block.fours == channels]
+        return (fitting[0], fitting[-1]) if fitting else None
+
     def channel_step(self, channels: int) -> int:
         """Values from pixel to pixel in memory, for pixels that a kernel writes."""
         unit = self.products if self.masked_stores else self.lanes
@@ -122,15 +137,22 @@ def _blocks(*rows: tuple[int, tuple[int, ...]]) -> tuple[Block, ...]:
 
 
 # 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
-_WIDE = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)))
-_NARROW = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
-_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
+_OF_32_REGISTERS = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)))
+_OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
+_OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
+
+# 16 to 20 sums, the inputs of the pixels, the weights of the channels, and what is repeated.
+_NARROW = tuple(
+    NarrowBlock(pixels, fours) for fours, most in ((2, 32), (3, 16), (4, 16), (5, 16)) for pixels in (most, 4)
+)
 
 TARGETS = (
-    Target("avx512vnni", Avx512Vnni(), ("avx512vnni", "avx512bw"), 4, np.uint8, True, _WIDE),
-    Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _NARROW),
-    Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _PAIRS),
-    Target("generic", Generic(), (), 2, np.int16, False, _PAIRS),
+    Target(
+        "avx512vnni", Avx512Vnni(), ("avx512vnni", "avx512bw"), 4, np.uint8, True, _OF_32_REGISTERS, _NARROW
+    ),
+    Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _OF_16_REGISTERS),
+    Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _OF_PAIRS),
+    Target("generic", Generic(), (), 2, np.int16, False, _OF_PAIRS),
 )
 
 

@@ -8,23 +8,16 @@ from typing import Any
 import numpy as np
 
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
-from ai8xsim.kernels.generated import depthwise
-from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.handles import address_of
-from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
+from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
-from ai8xsim.kernels.generated.targets import CHAINS
 from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, fetch_ahead, interleave_in, take_in
 from ai8xsim.kernels.requantize import shift_left, shift_right
 
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
 
-BLOCK_OF_CHANNELS = depthwise.PIXELS
-WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
-CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
-START_BYTES = 4
 CACHE_LINE = 64
 
 
@@ -32,9 +25,11 @@ CACHE_LINE = 64
 def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
     """Do a step's work for a range of pixels; returns how many values saturated, where it counts them."""
     if step.kind == Kind.MULTIPLY:
-        _multiply(run, step, pixels)
+        multiply_pixels(run, step, pixels)
+    elif step.kind == Kind.MULTIPLY_NARROW:
+        multiply_narrow(run, step, pixels)
     elif step.kind == Kind.MULTIPLY_CHANNELS:
-        _multiply_channels(run, step, pixels)
+        multiply_depthwise(run, step, pixels)
     elif step.kind == Kind.REQUANTIZE:
         return _requantize(run, step, pixels)
     elif step.kind == Kind.COMBINE:
@@ -52,44 +47,6 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
     else:
         _emit(run, step, pixels, first_sample)
     return 0
-
-
-@compiled_part
-def _multiply(run: Run, step: Step, pixels: Range) -> None:
-    """Group by group of output channels, so that the weights of a group stay close while all pixels meet them.
-
-    A group takes the largest blocks that the remaining pixels fill. A block for a single pixel serves steps that have
-    only one; elsewhere the last block may reach beyond the range, and computes pixels of the next one, or the last
-    pixel again.
-    """
-    offsets, is_wide = run.plan.offsets, step.is_wide
-    is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
-    for group in range(_groups(run.target, step)):
-        first, vectors = _vectors(run.target, step, group)
-        job, pixel = _job(run, step, first, vectors), pixels[0]
-        sizes, block = offsets[0], offsets[vectors]
-        smallest = offsets[vectors + 1] - (1 if is_single else 2)
-        while pixel < pixels[1]:
-            while block < smallest and offsets[sizes + block] > pixels[1] - pixel:
-                block += 1
-            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
-            if is_wide:
-                multiply_block(run.target, 1, block, at_pixel)
-            else:
-                multiply_block(run.target, 0, block, at_pixel)
-            pixel += offsets[sizes + block]
-
-
-@compiled_part
-def _multiply_channels(run: Run, step: Step, pixels: Range) -> None:
-    for vector in range(step.vectors):
-        job = _channel_job(run, step, vector)
-        for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
-            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel))
-            if step.is_wide:
-                multiply_channels(run.target, 1, at_pixel)
-            else:
-                multiply_channels(run.target, 0, at_pixel)
 
 
 @compiled_part
@@ -347,86 +304,3 @@ def _output(plan: Plan, step: Step, pixel: int) -> int:
 def _input(plan: Plan, step: Step, pixel: int, column: int) -> int:
     place: int = step.source + plan.offsets[step.pixels + step.columns * pixel + column]
     return place
-
-
-@compiled_part
-def _groups(target: Any, step: Step) -> int:
-    """Into how many groups of about equal size the vectors of output channels are divided."""
-    groups: int = (step.vectors + target.most_vectors - 1) // target.most_vectors
-    return groups
-
-
-@compiled_part
-def _vectors(target: Any, step: Step, group: int) -> Range:
-    """The first vector of a group, and how many vectors it has; see `packing.group_sizes`."""
-    groups = _groups(target, step)
-    size, larger = step.vectors // groups, step.vectors % groups
-    return group * size + min(group, larger), size + (1 if group < larger else 0)
-
-
-@compiled_part
-def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
-    """The work of a group of vectors of output channels, from vector `first` on."""
-    plan, channel = run.plan, first * run.target.lanes
-    group_bytes = run.target.lanes * WEIGHT_BYTES  # for each vector
-    before = first * step.all_taps * step.all_groups
-    before += vectors * (step.first_tap * step.all_groups + step.first_group)
-    return Job(
-        address_of(run.arena.values, step.source),
-        _outputs(run, step, channel),
-        0,
-        address_of(plan.offsets, step.taps),
-        step.tap_count,
-        step.groups,
-        plan.weights + step.weights + before * group_bytes,
-        vectors * (step.all_groups - step.groups) * group_bytes,
-        plan.starts + START_BYTES * (step.starts + channel),
-        step.shift,
-        step.floor,
-        step.channels - channel,
-    )
-
-
-@compiled_part
-def _channel_job(run: Run, step: Step, vector: int) -> Job:
-    """The work of a vector of channels; its inputs as well as its outputs lie further on."""
-    plan, channel = run.plan, vector * run.target.lanes
-    return Job(
-        address_of(run.arena.values, step.source + channel),
-        _outputs(run, step, channel),
-        0,
-        address_of(plan.offsets, step.taps),
-        step.tap_count,
-        1,
-        plan.weights + step.weights + channel * step.tap_count * CHANNEL_WEIGHT_BYTES,
-        0,
-        plan.starts + START_BYTES * (step.starts + channel),
-        step.shift,
-        step.floor,
-        step.channels - channel,
-    )
-
-
-@compiled_part
-def _outputs(run: Run, step: Step, channel: int) -> int:
-    if step.is_wide:
-        return address_of(run.arena.sums, step.output + channel)
-    return address_of(run.arena.values, step.output + channel)
-
-
-@inlined
-def _at_pixel(job: Job, pixels: int) -> Job:
-    return Job(
-        job.activations,
-        job.outputs,
-        pixels,
-        job.taps,
-        job.tap_count,
-        job.groups,
-        job.weights,
-        job.passed_over,
-        job.starts,
-        job.shift,
-        job.floor,
-        job.width,
-    )

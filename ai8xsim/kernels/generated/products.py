@@ -1,0 +1,177 @@
+"""Convolutions over a range of pixels, block after block."""
+
+from typing import Any
+
+from ai8xsim.kernels.compiled import compiled_part, inlined
+from ai8xsim.kernels.generated import depthwise
+from ai8xsim.kernels.generated.depthwise import multiply_channels
+from ai8xsim.kernels.generated.handles import address_of
+from ai8xsim.kernels.generated.microkernel import Job, multiply_block
+from ai8xsim.kernels.generated.narrow import multiply_narrow_block
+from ai8xsim.kernels.generated.steps import Run
+from ai8xsim.kernels.generated.targets import CHAINS, NARROW_INPUTS
+
+Step = Any  # a row of the table of steps
+Range = tuple[int, int]
+
+BLOCK_OF_CHANNELS = depthwise.PIXELS
+WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
+NARROW_WEIGHT_BYTES = 4 * NARROW_INPUTS  # of four outputs, for a group of inputs
+CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
+START_BYTES = 4
+
+
+@compiled_part
+def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
+    """The sums or activations of pixels, all output channels.
+
+    Group by group of these, so that the weights of a group stay close while all pixels meet them.
+
+    A group takes the largest blocks that the remaining pixels fill. A block for a single pixel serves steps that have
+    only one; elsewhere the last block may reach beyond the range, and computes pixels of the next one, or the last
+    pixel again.
+    """
+    offsets = run.plan.offsets
+    is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
+    for group in range(_groups(run.target, step)):
+        first, vectors = _vectors(run.target, step, group)
+        job, pixel = _job(run, step, first, vectors), pixels[0]
+        sizes, block = offsets[0], offsets[vectors]
+        smallest = offsets[vectors + 1] - (1 if is_single else 2)
+        while pixel < pixels[1]:
+            while block < smallest and offsets[sizes + block] > pixels[1] - pixel:
+                block += 1
+            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
+            multiply_block(run.target, block, at_pixel)
+            pixel += offsets[sizes + block]
+
+
+@compiled_part
+def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
+    """The activations of pixels with few output channels; the last block may likewise reach beyond the range."""
+    offsets, job = run.plan.offsets, _narrow_job(run, step)
+    pixel, block = pixels[0], step.first_block
+    while pixel < pixels[1]:
+        while block < step.last_block and offsets[step.block_pixels + block] > pixels[1] - pixel:
+            block += 1
+        at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
+        multiply_narrow_block(run.target, block, at_pixel)
+        pixel += offsets[step.block_pixels + block]
+
+
+@compiled_part
+def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
+    """The sums or activations of pixels, each channel by itself, a vector of channels at a time."""
+    for vector in range(step.vectors):
+        job = _channel_job(run, step, vector)
+        for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
+            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel))
+            multiply_channels(run.target, at_pixel)
+
+
+@compiled_part
+def _groups(target: Any, step: Step) -> int:
+    """Into how many groups of about equal size the vectors of output channels are divided."""
+    groups: int = (step.vectors + target.most_vectors - 1) // target.most_vectors
+    return groups
+
+
+@compiled_part
+def _vectors(target: Any, step: Step, group: int) -> Range:
+    """The first vector of a group, and how many vectors it has; see `packing.group_sizes`."""
+    groups = _groups(target, step)
+    size, larger = step.vectors // groups, step.vectors % groups
+    return group * size + min(group, larger), size + (1 if group < larger else 0)
+
+
+@compiled_part
+def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
+    """The work of a group of vectors of output channels, from vector `first` on."""
+    plan, channel = run.plan, first * run.target.lanes
+    group_bytes = run.target.lanes * WEIGHT_BYTES  # for each vector
+    before = first * step.all_taps * step.all_groups
+    before += vectors * (step.first_tap * step.all_groups + step.first_group)
+    return Job(
+        address_of(run.arena.values, step.source),
+        _outputs(run, step, channel),
+        0,
+        address_of(plan.offsets, step.taps),
+        step.tap_count,
+        step.groups,
+        plan.weights + step.weights + before * group_bytes,
+        vectors * (step.all_groups - step.groups) * group_bytes,
+        plan.starts + START_BYTES * (step.starts + channel),
+        step.shift,
+        step.floor,
+        step.channels - channel,
+        step.is_wide,
+    )
+
+
+@compiled_part
+def _narrow_job(run: Run, step: Step) -> Job:
+    """The work of a step with few output channels."""
+    plan, group_bytes = run.plan, step.fours * NARROW_WEIGHT_BYTES
+    before = step.first_tap * step.all_groups + step.first_group
+    return Job(
+        address_of(run.arena.values, step.source),
+        address_of(run.arena.values, step.output),
+        0,
+        address_of(plan.offsets, step.taps),
+        step.tap_count,
+        step.groups,
+        plan.weights + step.weights + before * group_bytes,
+        (step.all_groups - step.groups) * group_bytes,
+        plan.starts + START_BYTES * step.starts,
+        step.shift,
+        step.floor,
+        step.channels,
+        0,
+    )
+
+
+@compiled_part
+def _channel_job(run: Run, step: Step, vector: int) -> Job:
+    """The work of a vector of channels; its inputs as well as its outputs lie further on."""
+    plan, channel = run.plan, vector * run.target.lanes
+    return Job(
+        address_of(run.arena.values, step.source + channel),
+        _outputs(run, step, channel),
+        0,
+        address_of(plan.offsets, step.taps),
+        step.tap_count,
+        1,
+        plan.weights + step.weights + channel * step.tap_count * CHANNEL_WEIGHT_BYTES,
+        0,
+        plan.starts + START_BYTES * (step.starts + channel),
+        step.shift,
+        step.floor,
+        step.channels - channel,
+        step.is_wide,
+    )
+
+
+@compiled_part
+def _outputs(run: Run, step: Step, channel: int) -> int:
+    if step.is_wide:
+        return address_of(run.arena.sums, step.output + channel)
+    return address_of(run.arena.values, step.output + channel)
+
+
+@inlined
+def _at_pixel(job: Job, pixels: int) -> Job:
+    return Job(
+        job.activations,
+        job.outputs,
+        pixels,
+        job.taps,
+        job.tap_count,
+        job.groups,
+        job.weights,
+        job.passed_over,
+        job.starts,
+        job.shift,
+        job.floor,
+        job.width,
+        job.is_wide,
+    )
