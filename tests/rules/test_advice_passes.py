@@ -191,3 +191,17 @@ def follow(layers: list[Entry]) -> None:
             culprit, *victim = re.findall(r"layer (\d+)", message)
             assert not {int(culprit), *map(int, victim[:1])} & moved, message
     raise AssertionError("the advice leads in circles")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 0xF0 // 4), CLOSE, CLOSE)
+def test_who_reads_elsewhere_is_called_to_where_the_data_moves(over: int, begins: int, ends: int) -> None:
+    """The first layer writes over the sample, and the second one may begin at another word: one advice for both."""
+    layers: list[Entry] = [
+        {"processors": 0xF, "op": "conv2d", "out_offset": 4 * over, "output_processors": 0xF},
+        {"processors": 0xF, "op": "conv2d", "in_offset": begins, "out_offset": ends},
+    ]
+    fault = next(d for d in errors(checked(layers)) if d.code == "overwrites-input")
+    left = errors(checked(applied(layers, fault)))
+    assert {d.code for d in left} <= {"overwrites-input"}
+    assert all(d.message.startswith("layer 1") for d in left)
