@@ -124,11 +124,9 @@ def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
             message = f"{layer.title}: Linear takes no `kernel_size`"
             yield error("kernel-size", message, given.key_span, "always 1x1", help="remove it")
         elif len(given.value) != wanted[operation]:
-            mend = (
-                "write a length, such as `kernel_size: 3`"
-                if operation == "conv1d"
-                else "write `3x3` or `1x1`"
-            )
+            mend = "write `3x3` or `1x1`"
+            if operation == "conv1d":
+                mend = f"write its length, such as `kernel_size: {given.value[0]}`"
             yield error(
                 "kernel-size", f"{layer.title}: {operation} has no kernel of {size}", given.span, help=mend
             )

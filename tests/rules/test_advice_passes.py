@@ -1,6 +1,7 @@
 """What the help of a diagnostic advises must itself pass."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -205,3 +206,88 @@ def test_who_reads_elsewhere_is_called_to_where_the_data_moves(over: int, begins
     left = errors(checked(applied(layers, fault)))
     assert {d.code for d in left} <= {"overwrites-input"}
     assert all(d.message.startswith("layer 1") for d in left)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 15), min_size=3, max_size=3), st.data())
+def test_the_map_that_is_advised_is_that_of_the_other_end(groups: list[int], data: st.DataObject) -> None:
+    """Three layers, each with four processors of its own; one map has a wrong number of bits: one advice mends it."""
+    maps = [0xF << 4 * group for group in [0, *groups]]
+    layers: list[Entry] = [
+        {"processors": read, "output_processors": write, "op": "conv2d", "out_offset": 0x1000 * (2 - n % 2)}
+        for n, (read, write) in enumerate(pairwise(maps))
+    ]
+    spoiled, key = data.draw(
+        st.sampled_from([(0, "output_processors"), (1, "processors"), (2, "processors")])
+    )
+    bits = st.integers(1, (1 << 64) - 1).filter(lambda value: value.bit_count() != 4)
+    layers[spoiled][key] = data.draw(st.one_of(st.sampled_from([1, 0x7, 0xFF, 0xFFFF]), bits))
+    faults = [d for d in errors(checked(layers)) if d.code.endswith("processor-count")]
+    assert len(faults) == 1
+    assert errors(checked(applied(layers, faults[0]))) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, (1 << 64) - 1), st.booleans(), st.sampled_from(["fifo", "fast_fifo_quad"]))
+def test_the_map_that_is_advised_is_fed_by_fifos(processors: int, is_chw: bool, flag: str) -> None:
+    options = Options(**{flag: True})
+    layers: list[Entry] = [
+        {"processors": processors, "op": "conv2d", "out_offset": 0, "output_processors": 0xF}
+    ]
+    if is_chw:
+        layers[0]["data_format"] = "chw"
+    for _ in range(2):
+        codes = {"processor-count", "fifo-processors", "shared-chw-memory"}
+        faults = [d for d in errors(checked(layers, options)) if d.code in codes]
+        if not faults:
+            return
+        layers = applied(layers, faults[0])
+    assert [d.code for d in errors(checked(layers, options)) if d.code != "fifo-channels"] == []
+
+
+@pytest.mark.parametrize("key", ["next_sequence", "simulated_sequence"])
+def test_a_path_is_ended_by_the_key_that_makes_it_endless(key: str) -> None:
+    layer: Entry = {"processors": 0xF, "op": "conv2d", "out_offset": 0x1000}
+    text = {"arch": "net", "dataset": "none", "layers": [layer, layer | {"out_offset": 0, key: 0}]}
+    stored = tuple(stored_layer(f"layer{n}", np.ones((4, 4, 3, 3), np.int64)) for n in range(2))
+
+    def found() -> list[Diagnostic]:
+        network = parse_network(yaml.safe_dump(text)).network
+        assert network is not None
+        return errors(check(network, MAX78002, Checkpoint("x", None, None, stored), np.zeros((4, 8, 8))))
+
+    (fault,) = found()
+    assert fault.help == f"end the path with `{key}: stop`"
+    text["layers"][1][key] = "stop"  # type: ignore[index]
+    assert found() == []
+
+
+@pytest.mark.parametrize(("channels", "can_read"), [(64, True), (100, False)])
+def test_a_gap_is_not_advised_where_several_passes_read(channels: int, can_read: bool) -> None:
+    """The MAX78002 leaves words out as it reads, but not between those of several passes."""
+    processors = (1 << (64 if channels == 64 else 52)) - 1
+    layers = [
+        {"processors": processors, "op": "none", "out_offset": 0x1000, "write_gap": 1},
+        {"processors": processors, "op": "none", "out_offset": 0},
+    ]
+    network = parse_network(yaml.safe_dump({"arch": "net", "dataset": "none", "layers": layers})).network
+    assert network is not None
+    found = check(network, MAX78002, Checkpoint("x", None, None, ()), np.zeros((channels, 4, 4)))
+    (fault,) = errors(found)
+    assert fault.code == "misplaced-input"
+    assert ("read_gap" in fault.help) == can_read
+
+
+def test_many_chw_channels_are_advised_to_be_hwc() -> None:
+    """There are sixteen memories, and each holds one CHW channel."""
+    layers: list[Entry] = [{"processors": 0xFFFFF, "op": "none", "out_offset": 0x1000, "data_format": "chw"}]
+
+    def found() -> list[Diagnostic]:
+        network = parse_network(yaml.safe_dump({"arch": "net", "dataset": "none", "layers": layers})).network
+        assert network is not None
+        return errors(check(network, MAX78000, Checkpoint("x", None, None, ()), np.zeros((20, 4, 4))))
+
+    (fault,) = found()
+    assert fault.help.startswith("write `data_format: HWC`")
+    layers[0]["data_format"] = "HWC"
+    assert found() == []
