@@ -1,5 +1,6 @@
 """The command line as a person types it: outputs, exit codes, files."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ai8xsim import __version__
+from ai8xsim import MAX78000, Simulator, __version__, read_checkpoint, read_network, resolve
 from ai8xsim.codes import CODES
 from ai8xsim.network.keys import TABLES
+from ai8xsim.report.memory_map import print_memory_map
+from ai8xsim.report.terminal import print_trace
 from ai8xsim.trace import digest_of
 
 FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
@@ -55,6 +58,25 @@ def test_simulate_shows_the_layers_and_the_output(work: Path) -> None:
     assert "conv2d" in shown.stdout
     assert "linear" in shown.stdout
     assert "output: [" in shown.stdout
+
+
+def test_a_narrow_terminal_cuts_nothing_off(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """234126 without its last figure would be a number as well."""
+    program = resolve(
+        read_network(work / "network.yaml"), read_checkpoint(work / "checkpoint.pth.tar"), MAX78000, (1, 8, 8)
+    )
+    trace = Simulator(program).run(np.load(work / "batch.npy"))
+
+    def shown(columns: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        output = io.StringIO()
+        monkeypatch.setattr("sys.stdout", output)
+        print_trace(trace)
+        print_memory_map(program)
+        return output.getvalue().split()
+
+    wide = {word for word in shown(200) if "─" not in word}
+    assert wide - {layer.name for layer in trace} <= set(shown(30))
 
 
 def test_json_is_as_documented(work: Path) -> None:
