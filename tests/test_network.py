@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import NetworkError, Span, read_network
+from ai8xsim.diagnostics import errors_among
 from ai8xsim.network import (
     INPUT,
     STOP,
@@ -250,4 +251,43 @@ def test_what_is_never_finished_is_found_where_it_begins(old: str, new: str, lin
     assert right.count(old) == 1
     (found,) = parse_network(right.replace(old, new)).diagnostics
     assert (found.code, found.span is not None and found.span.line) == ("yaml-syntax", line)
+    assert mend in found.help
+
+
+@pytest.mark.parametrize("sign", ["<<", "="])
+@pytest.mark.parametrize("place", ["key", "value"])
+def test_the_signs_that_yaml_reserves_are_words_like_others(sign: str, place: str) -> None:
+    text = network(f"{sign}: *first" if place == "key" else f"op: {sign}", top="snoop: &first [1]\n")
+    (found,) = errors_among(parse_network(text).diagnostics)
+    assert found.code == ("unknown-key" if place == "key" else "unknown-value")
+    assert found.span is not None
+    assert found.span.line == 6
+    assert ("merge" in found.help) == (place == "key" and sign == "<<")
+
+
+def test_what_a_merge_would_bring_is_not_missed() -> None:
+    text = "arch: a\ndataset: b\nlayers:\n  - &d {processors: 1, op: none, out_offset: 0}\n  - {<<: *d}\n"
+    (found,) = parse_network(text).diagnostics
+    assert found.code == "unknown-key"
+
+
+def test_two_descriptions_in_a_file_are_told_apart() -> None:
+    (found,) = parse_network(network() + "---\n" + network()).diagnostics
+    assert found.span is not None
+    assert (found.code, found.span.line) == ("yaml-syntax", 5)
+    assert "`---`" in found.help
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "mend"),
+    [
+        ("12", "12", '"12"` for the layer of this name'),
+        ("x", '"0"', "`0` without quotes"),
+        ("conv1", "conv", "did you mean `conv1`"),
+    ],
+)
+def test_numbers_and_names_are_not_mixed_up(name: str, reference: str, mend: str) -> None:
+    layer = f"name: {name}\nop: none\nout_offset: 0\nweight_source: {reference}"
+    (found,) = parse_network(network(layer)).diagnostics
+    assert found.code == "unknown-layer"
     assert mend in found.help

@@ -26,6 +26,7 @@ LOADER_FLAGS = frozenset(  # users look for them among the keys
     {"fifo", "fast_fifo", "fast_fifo_quad", "overlap_data", "avg_pool_rounding", "start_layer", "ignore_streaming",
      "ignore_bias_groups", "input_offset"}
 )  # fmt: skip
+MERGE = "<<"  # what YAML would take over from elsewhere, required keys among it
 SURE_CODES = frozenset({"duplicate-name", "reserved-name", "unknown-layer", "sequence-beyond-end"})
 
 
@@ -174,11 +175,17 @@ class _Reader:
             seen[key.name] = key_node
             value = self._value(key, key_node, value_node, owner)
             if value is None:
-                self._doubtful |= {node.span, *(part.span for pair in node.pairs for part in pair)}
+                self._doubt(node)
             else:
                 values[key.name] = value
-        self._require(TABLES[table], set(seen), node, owner)
+        if any(isinstance(key, Scalar) and key.text == MERGE for key, _ in node.pairs):
+            self._doubt(node)
+        else:
+            self._require(TABLES[table], set(seen), node, owner)
         return values
+
+    def _doubt(self, node: Mapping) -> None:
+        self._doubtful |= {node.span, *(part.span for pair in node.pairs for part in pair)}
 
     def _key(self, node: Node, table: MappingOf[str, Key], owner: str) -> Key | None:
         word = node.text if isinstance(node, Scalar) else brief(node)
@@ -190,7 +197,7 @@ class _Reader:
         if word.replace("-", "_").strip("_") in LOADER_FLAGS:
             flag = "--" + word.replace("_", "-").strip("-")
             mend = f"`{flag}` is a flag of the command line and not a key: remove it here, and add `{flag}` there"
-        if word == "<<":
+        if word == MERGE:
             mend = "write the keys out: the vendor's loader does not merge mappings"
         kind = "not a layer key" if table is TABLES["layer"] else "not a key here"
         short = word if len(word) <= 40 else word[:37] + "..."

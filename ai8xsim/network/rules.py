@@ -69,14 +69,19 @@ def _unknown_layer(
 ) -> Iterator[Diagnostic]:
     if network.find_layer(reference) is not None:
         return
+    word = str(reference.target)
     names = [entry.name.value for entry in network.layers if entry.name]
     if given is layer.in_sequences:
         names += [buffer.name.value for buffer in network.data_buffer]
-    meant = closest(str(reference.target), names)
+    meant = closest(word, names)
     numbers = ", ".join(str(entry.number) for entry in network.layers[:20])
     mend = f"did you mean `{meant}`?" if meant else f"the layers are numbered {numbers}"
     if names and not meant:
         mend += f"; the names are {', '.join(f'`{name}`' for name in names[:20])}"
+    if isinstance(reference.target, int) and word in names:
+        mend = f'without quotes a number counts the layers; write `"{word}"` for the layer of this name'
+    elif word.isdecimal() and network.find_layer(Reference(int(word))):
+        mend = f"write `{word}` without quotes for the layer of this number"
     message = f"{layer.title}: `{given.key}` names {reference}, which is no layer"
     yield error("unknown-layer", message, given.span, help=mend)
 
