@@ -31,10 +31,15 @@ def processor_count(subject: Subject) -> Iterator[Diagnostic]:
 
 def _fed(subject: Subject, layer: Layer, fault: Diagnostic) -> Diagnostic:
     """The fault with a map that FIFOs can feed, where they feed the layer."""
-    fed = fed_processors(subject, input_layout(layer).expected_processors)
-    if layer is not subject.layers[0] or not subject.has_fifo or fed is None:
-        return fault
-    return replace(fault, help=f"write `processors: {fed:#018x}`, which FIFOs feed")
+    fed = _fed_by_fifo(subject, layer)
+    return fault if fed is None else replace(fault, help=f"write `processors: {fed:#018x}`, which FIFOs feed")
+
+
+def _fed_by_fifo(subject: Subject, layer: Layer) -> int | None:
+    """Processors for the layer that FIFOs can feed; None where none feeds it, or too few."""
+    if layer is not subject.layers[0] or not subject.has_fifo:
+        return None
+    return fed_processors(subject, input_layout(layer).expected_processors)
 
 
 def output_processor_count(subject: Subject) -> Iterator[Diagnostic]:
@@ -69,6 +74,8 @@ def shared_chw_memory(subject: Subject) -> Iterator[Diagnostic]:
             mend = f"write `processors: 0x{suggested_processors(layout):016x}`, every fourth processor"
             if layout.expected_processors > MEMORIES:
                 mend = f"write `data_format: HWC`: there are {MEMORIES} memory instances, for as many CHW channels"
+            elif (fed := _fed_by_fifo(subject, layer)) is not None:
+                mend = f"write `processors: {fed:#018x}`, which FIFOs feed"
             why = "four processors share a memory, and a CHW word belongs to one channel"
             yield error("shared-chw-memory", message, layer.span_of("processors"), notes=(why,), help=mend)
 

@@ -1,18 +1,24 @@
 """`check`: what it applies, what it says it could not, and how it goes on behind a fault."""
 
 import json
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ai8xsim import MAX78000, MAX78002, Severity, check, read_checkpoint, read_network
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
 from ai8xsim.device import Device
+from ai8xsim.diagnostics import Span, error
 from ai8xsim.network import parse_network
+from ai8xsim.report.sarif import sarif
 from ai8xsim.rules import RULES
 from ai8xsim.rules.subject import Needs
 
@@ -324,6 +330,22 @@ def test_sarif_names_rule_and_place(tmp_path: Path) -> None:
     assert region == {"startLine": 6, "startColumn": 17, "endColumn": 23}
     with pytest.raises(Exception, match="exists"):
         run(FAULTS / "unaligned-offset.yaml", "--sarif", target)
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+@given(
+    st.text(st.characters(exclude_characters="/\0"), min_size=1).filter(lambda name: name not in {".", ".."})
+)
+def test_sarif_names_files_by_their_uri(is_absolute: bool, name: str) -> None:
+    """`#`, `%`, `?`, a blank or an umlaut in a name is no part of the address's grammar."""
+    path = PurePosixPath("/work" if is_absolute else "work", os.fsdecode(name.encode(errors="replace")))
+    (result,) = sarif([error("empty-file", "empty", Span(str(path)))])["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    parts = urlsplit(uri)
+    assert parts.scheme == ("file" if is_absolute else "")
+    assert unquote(parts.path) == str(path)
+    assert uri.isascii()
+    assert not set(uri) & {" ", "#", "?"}
 
 
 def test_a_description_that_cannot_be_read_leaves_the_other_files_to_be_read(tmp_path: Path) -> None:
