@@ -230,12 +230,20 @@ def _default_padding(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in culprits:
         message = f"{layer.title} is a Conv1d without `pad` and is padded by 1"
         why = "the vendor's document says that the default is 3, its loader uses 1"
-        yield warning("default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
+        yield warning("default-pad", message, layer.span, notes=(why,), help=_usual_pad(layer))
     for layer in unpadded:
         if culprits and layer.operation in {"conv2d", "convtranspose2d"}:
             message = f"{layer.title} has no `pad`: 1 is meant, the vendor's loader would pad rows only"
             why = f"its default is shared with {culprits[0].title}, a Conv1d without `pad`"
-            yield warning("shared-default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
+            yield warning("shared-default-pad", message, layer.span, notes=(why,), help=_usual_pad(layer))
+
+
+def _usual_pad(layer: LayerDescription) -> str:
+    """The padding to state where the default was meant, or the one without which the layer is a fault."""
+    taps = layer.kernel_size.value[0] if layer.kernel_size else 9 if layer.operation == "conv1d" else 3
+    dilation = layer.dilation.value[0] if layer.dilation else 1
+    is_wide = layer.operation == "conv1d" and dilation > 1 and (taps - 1) * dilation >= 9
+    return f"write `pad: {0 if taps == 1 or is_wide else 1}`"
 
 
 def _weight_sources(network: NetworkDescription) -> Iterator[Diagnostic]:

@@ -291,3 +291,22 @@ def test_many_chw_channels_are_advised_to_be_hwc() -> None:
     assert fault.help.startswith("write `data_format: HWC`")
     layers[0]["data_format"] = "HWC"
     assert found() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["conv1d", "conv2d"]), st.integers(1, 9), st.integers(1, 12))
+def test_the_padding_that_is_advised_is_possible(op: str, length: int, dilation: int) -> None:
+    """Behind a Conv1d without `pad`, each layer is told what to write; no kernel of 1 is padded, told or not."""
+    layer: Entry = {"processors": 0xF, "op": op, "out_offset": 0}
+    layer |= {"kernel_size": length, "dilation": dilation} if op == "conv1d" else {"kernel_size": "1x1"}
+    layers = [{"processors": 0xF, "op": "conv1d", "kernel_size": 3, "out_offset": 0x1000}, layer]
+
+    def found() -> Findings:
+        network = parse_network(yaml.safe_dump({"arch": "net", "dataset": "none", "layers": layers})).network
+        assert network is not None
+        return check(network, MAX78000)
+
+    assert ("pad-and-kernel" in {d.code for d in found()}) == (op == "conv2d" or length == 1)
+    for diagnostic in [d for d in found() if d.code in {"default-pad", "shared-default-pad"}]:
+        layers = applied(layers, diagnostic)
+    assert not {d.message for d in found() if "pad" in d.message}
