@@ -7,7 +7,7 @@ from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import DataLayout, enabled, suggested_processors
 from ai8xsim.machine.places import buffer_layout, input_layout, output_layout
 from ai8xsim.program import Layer, Program
-from ai8xsim.program.operations import Input, Source
+from ai8xsim.program.operations import Input, Join, Source
 
 
 def processor_faults(program: Program) -> Iterator[Diagnostic]:
@@ -74,13 +74,29 @@ def _written_to(program: Program, layer: Layer) -> int:
 
 def _read_by(program: Program, layer: Layer) -> int:
     """The processors with which the layer's output is read, where its readers agree and it can write there; else 0."""
-    readers = [other for other in program.layers if any(_layer_at(program, e) is layer for e in other.inputs)]
-    maps = {other.placement.processors for other in readers}
-    is_whole = all(len(other.inputs) == 1 or other.elementwise for other in readers)
-    if len(maps) != 1 or not is_whole:
+    maps = {
+        _share(program, reader, number)
+        for reader in program.layers
+        for number, entry in enumerate(reader.inputs)
+        if _layer_at(program, entry) is layer
+    }
+    if len(maps) != 1:
         return 0
     (read,) = maps
     return read if layer.convolution or _can_pass(layer.placement.processors, read) else 0
+
+
+def _share(program: Program, reader: Layer, number: int) -> int:
+    """The processors that read one of a layer's inputs: all of them, or of a concatenation its part; else 0."""
+    if len(reader.inputs) == 1 or reader.elementwise:
+        return reader.placement.processors
+    writers = [_layer_at(program, entry) for entry in reader.inputs[: number + 1]]
+    counts = [writer.output_shape.channels for writer in writers if writer]
+    is_known = len(counts) == len(writers) and input_layout(reader).passes == 1
+    if not is_known or reader.join is not Join.CHANNELS:
+        return 0
+    part = enabled(reader.placement.processors)[sum(counts[:-1]) : sum(counts)]
+    return sum(1 << processor for processor in part)
 
 
 def _layer_at(program: Program, entry: Input) -> Layer | None:

@@ -310,3 +310,20 @@ def test_the_padding_that_is_advised_is_possible(op: str, length: int, dilation:
     for diagnostic in [d for d in found() if d.code in {"default-pad", "shared-default-pad"}]:
         layers = applied(layers, diagnostic)
     assert not {d.message for d in found() if "pad" in d.message}
+
+
+@given(st.integers(0, 1), st.sampled_from([None, 0x3, 0xFFFF, 0xF0F0F0]))
+def test_a_part_of_a_concatenation_is_called_to_its_own_processors(part: int, written_to: int | None) -> None:
+    """The default of `output_processors`, all that read next, is never right for a part."""
+    layers: list[Entry] = [
+        {"processors": 0xF, "op": "conv2d", "out_offset": 0x1000, "output_processors": 0xF << 4 * n}
+        for n in range(2)
+    ]
+    layers[1] |= {"in_sequences": ["input"], "in_offset": 0}
+    layers.append({"processors": 0xFF, "op": "none", "in_sequences": [0, 1], "out_offset": 0x2000})
+    if written_to is None and part == 1:
+        del layers[1]["output_processors"]
+    else:
+        layers[part]["output_processors"] = written_to or 0x3
+    (fault,) = (d for d in errors(checked(layers)) if d.code == "output-processor-count")
+    assert errors(checked(applied(layers, fault))) == []
