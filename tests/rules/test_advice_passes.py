@@ -327,3 +327,24 @@ def test_a_part_of_a_concatenation_is_called_to_its_own_processors(part: int, wr
         layers[part]["output_processors"] = written_to or 0x3
     (fault,) = (d for d in errors(checked(layers)) if d.code == "output-processor-count")
     assert errors(checked(applied(layers, fault))) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from([None, 3, 4, 8])] * 2), min_size=3, max_size=3))
+def test_every_wrong_statement_of_channels_is_found_in_one_run(
+    stated: list[tuple[int | None, int | None]],
+) -> None:
+    """Who states wrong numbers hides nothing of the layers behind: one fault each, and its advice mends it."""
+    layers: list[Entry] = []
+    for number, (inputs, outputs) in enumerate(stated):
+        op = "none" if number == 1 else "conv2d"
+        layers.append({"processors": 0xF, "op": op, "out_offset": 0x1000 * (2 - number % 2)})
+        layers[-1] |= {"in_channels": inputs} if inputs else {}
+        layers[-1] |= {"out_channels": outputs} if outputs else {}
+    wrong = sum(count not in {None, 4} for pair in stated for count in pair)
+    found = checked(layers)
+    assert [d.code for d in errors(found)] == ["channel-mismatch"] * wrong
+    assert not found.not_run
+    for diagnostic in errors(found):
+        layers = applied(layers, diagnostic)
+    assert errors(checked(layers)) == []
