@@ -198,6 +198,13 @@ def _without_effect(network: NetworkDescription) -> Iterator[Diagnostic]:
                 yield warning("no-effect", message, given.key_span, "ignored", help="remove it")
 
 
+def _wide_buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
+    for buffer in network.data_buffer:
+        if buffer.width and buffer.width.value == "32":
+            message = f"the data buffer `{buffer.name.value}`: `width` has no effect, layers read 8 bits"
+            yield warning("no-effect", message, buffer.width.span, "ignored", help="remove it")
+
+
 def _elementwise(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         if layer.operands and layer.elementwise is None:
@@ -295,4 +302,5 @@ RULES: tuple[Rule, ...] = (
     _default_padding,
     _weight_sources,
     _buffers,
+    _wide_buffers,
 )

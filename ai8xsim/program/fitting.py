@@ -132,7 +132,7 @@ def _check_stated_outputs(
 
 
 def _outputs_of(layer: LayerDescription, weights: Weights, groups: int) -> int:
-    first, second = weights.weight.shape[:2]
+    first, second = (int(size) for size in weights.weight.shape[:2])
     return second * groups if layer.operation == "convtranspose2d" else first
 
 

@@ -226,6 +226,7 @@ def unaligned_offset(subject: Subject) -> Iterator[Diagnostic]:
     network = subject.network
     given = [(layer.title, g) for layer in network.layers for g in (layer.in_offset, layer.out_offset) if g]
     given += [(f"the data buffer `{buffer.name.value}`", buffer.offset) for buffer in network.data_buffer]
+    given += [(f"`unload` entry {number}", entry.offset) for number, entry in enumerate(network.unload)]
     for title, offset in given:
         if offset.value % 4:
             message = f"{title}: `{offset.key}` is {offset.value:#06x}, no multiple of 4"
