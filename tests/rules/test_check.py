@@ -92,6 +92,15 @@ def test_an_unaligned_offset_is_one_fault_and_not_two() -> None:
     assert codes_of(layers, MAX78000, (4, 4, 3, 3), (4, 4, 3, 3)) == ["unaligned-offset"]
 
 
+def test_an_unaligned_unload_is_a_fault() -> None:
+    text = "arch: a\ndataset: b\nunload:\n  - {processors: 1, channels: 1, dim: 4, offset: 0x2002}\n"
+    reading = parse_network(text + "layers:\n  - {processors: 1, op: none, out_offset: 0x2000}\n")
+    assert reading.network is not None
+    (found,) = check(reading.network, MAX78000)
+    assert (found.code, found.span and found.span.line) == ("unaligned-offset", 4)
+    assert found.help == "write `offset: 0x2000` or `0x2004`"
+
+
 def test_forgotten_operations_are_named() -> None:
     """An element-wise operation, and a pass-through."""
     shapes = (4, 4, 3, 3), (4, 4, 3, 3), (4, 4, 3, 3)
