@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -274,6 +275,25 @@ def test_a_sample_out_of_range_is_a_finding() -> None:
     )
     findings = check(network, MAX78000, checkpoint, np.full((1, 8, 8), 200))
     assert [d.code for d in findings] == ["sample-range"]
+
+
+@pytest.mark.parametrize("sample", [[[1, 2], [3]], torch.zeros(1, 8, 8, device="meta")])
+def test_what_is_no_array_is_a_finding_too(sample: object) -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    found = check(network, MAX78000, checkpoint, sample)  # type: ignore[arg-type]
+    assert [d.code for d in found] in (["sample-shape"], ["sample-type"])
+    assert (found.not_run, found.deduced) == ((), (1, 8, 8))
+
+
+def test_a_sample_may_be_a_tensor_of_a_graph() -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    assert not check(network, MAX78000, checkpoint, torch.zeros(1, 8, 8, requires_grad=True))  # type: ignore[arg-type]
 
 
 def test_findings_are_a_sequence() -> None:
