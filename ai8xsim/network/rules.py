@@ -82,6 +82,8 @@ def _unknown_layer(
         mend = f'without quotes a number counts the layers; write `"{word}"` for the layer of this name'
     elif word.isdecimal() and network.find_layer(Reference(int(word))):
         mend = f"write `{word}` without quotes for the layer of this number"
+    elif "," in word and given is layer.in_sequences:
+        mend = f"write a list: `[{word}]`"
     message = f"{layer.title}: `{given.key}` names {reference}, which is no layer"
     yield error("unknown-layer", message, given.span, help=mend)
 
