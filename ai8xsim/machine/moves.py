@@ -117,10 +117,10 @@ def _moved(program: Program, family: Family, distance: int) -> Program | None:
         if layer.index in family.readers:
             place = replace(place, in_offset=_met_by(program, layer) + distance)
         layers.append(layer if place is layer.placement else replace(layer, placement=place))
-        for layout in (input_layout(layers[-1]), output_layout(layers[-1])):
-            is_within = layout.offset >= 0 and _end(layout) <= program.device.data_memory_bytes
-            if place is not layer.placement and not is_within:
-                return None
+        changed = [input_layout(layers[-1])] if layer.index in family.readers else []
+        changed += [output_layout(layers[-1])] if layer.index in family.writers else []
+        if any(layout.offset < 0 or _end(layout) > program.device.data_memory_bytes for layout in changed):
+            return None
     return replace(program, layers=tuple(layers))
 
 

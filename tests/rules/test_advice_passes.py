@@ -348,3 +348,16 @@ def test_every_wrong_statement_of_channels_is_found_in_one_run(
     for diagnostic in errors(found):
         layers = applied(layers, diagnostic)
     assert errors(checked(layers)) == []
+
+
+@given(st.integers(0x7F10 // 4, 0x7FFC // 4))
+def test_a_place_is_found_beside_an_input_that_is_too_large(begins: int) -> None:
+    """The first layer's output reaches beyond its memory: that is one fault, and where the second writes another."""
+    layers: list[Entry] = [
+        {"processors": 0xF, "op": "conv2d", "out_offset": 4 * begins},
+        {"processors": 0xF, "op": "conv2d", "out_offset": 4 * begins, "output_processors": 0xF},
+    ]
+    found = errors(checked(layers))
+    assert [d.code for d in found if d.message.startswith("layer 0")] == ["output-too-large"]
+    (overlap,) = (d for d in found if d.code == "overwrites-input")
+    assert "overwrites-input" not in {d.code for d in errors(checked(applied(layers, overlap)))}
