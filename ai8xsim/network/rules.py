@@ -274,7 +274,8 @@ def _buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
             yield error("buffer-shift", message, layer.buffer_shift.key_span, help=_buffer_names(network))
         if layer.buffer_shift and layer.has_convolution:
             message = f"{layer.title}: `buffer_shift` needs a pass-through layer"
-            yield error("buffer-shift", message, layer.buffer_shift.key_span, help="write `op: passthrough`")
+            mend = f"write `{layer.op.key if layer.op else 'op'}: passthrough`"
+            yield error("buffer-shift", message, layer.buffer_shift.key_span, help=mend)
         if layer.buffer_shift and layer.buffer_insert:
             message = f"{layer.title} shifts a data buffer and inserts into one"
             mend = "shift in a layer of its own, before the one that inserts"

@@ -88,7 +88,7 @@ def missing_channels(around: Surroundings, place: int, pooled: Shape, found: Fou
         message = f"{layer.title} has {groups} groups for {data.channels} channels"
         fitting = {1: data.channels, data.channels: 1}  # by the channels that the weights have for each group
         fits = second in fitting and not layer.is_flattened  # groups of flattened values are none at all
-        mend = f"write `groups: {fitting[second]}`" if fits else "take the weights of this layer"
+        mend = f"write `{layer.groups.key}: {fitting[second]}`" if fits else "take the weights of this layer"
         found.append(error("groups", message, layer.groups.span, f"1 or {data.channels}", (why,), mend))
         return wanted
     reads_sample = place == 0 and layer.in_sequences is None

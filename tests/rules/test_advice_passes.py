@@ -361,3 +361,14 @@ def test_a_place_is_found_beside_an_input_that_is_too_large(begins: int) -> None
     assert [d.code for d in found if d.message.startswith("layer 0")] == ["output-too-large"]
     (overlap,) = (d for d in found if d.code == "overwrites-input")
     assert "overwrites-input" not in {d.code for d in errors(checked(applied(layers, overlap)))}
+
+
+@pytest.mark.parametrize("key", ["op", "operation", "convolution"])
+def test_advice_uses_the_word_that_the_file_uses(key: str) -> None:
+    """The other word for the same would be one too many."""
+    text = (
+        f"arch: a\ndataset: b\ndata_buffer:\n  - {{name: past, processors: 0xf, channels: 4, dim: 3, offset: 0}}\n"
+        f"layers:\n  - {{processors: 0xf, {key}: conv1d, in_sequences: past, buffer_shift: 1, out_offset: 0x100}}\n"
+    )
+    found = [d.help for d in parse_network(text).diagnostics if d.code == "buffer-shift"]
+    assert found == [f"write `{key}: passthrough`"]
