@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -294,6 +295,25 @@ def test_a_sample_may_be_a_tensor_of_a_graph() -> None:
         read_checkpoint(DIGITS / "checkpoint.pth.tar"),
     )
     assert not check(network, MAX78000, checkpoint, torch.zeros(1, 8, 8, requires_grad=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("streaming", ["", ", streaming: true"])
+def test_data_too_large_for_any_place_is_not_looked_at_byte_by_byte(streaming: str) -> None:
+    """64 channels of 1024x1024 pixels in four layers: the tags of their bytes alone would take gigabytes."""
+    first = (
+        f"- {{processors: 0xffffffffffffffff, op: conv2d, in_dim: [1024, 1024], out_offset: 0{streaming}}}"
+    )
+    layers = "\n".join([first] + ["- {processors: 0xffffffffffffffff, op: conv2d, out_offset: 0}"] * 3)
+    checkpoint = checkpoint_of(*[(64, 64, 3, 3)] * 4)
+    tracemalloc.start()
+    try:
+        found = check(network_of(layers), MAX78000, checkpoint)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 26
+    assert sum(d.code in {"input-too-large", "output-too-large"} for d in found) == 5
+    assert not found.not_run
 
 
 def test_findings_are_a_sequence() -> None:
