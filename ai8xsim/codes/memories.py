@@ -28,7 +28,7 @@ ROWS = table(
          "In each quadrant, enable as many output processors as input processors, without gaps."),
     Code("depthwise-processors", "A depthwise convolution begins in the middle of a memory word.",
          "Input and output bytes keep their place in the word.", "Begin at a multiple of four."),
-    Code("input-too-large", "A layer's input does not fit into the memory instances.",
+    Code("input-too-large", "A layer's input, or a data buffer, does not fit into the memory instances.",
          "Four processors share an instance of 32 KiB (MAX78002: 80 KiB); HWC data takes four bytes a pixel and pass "
          "there, CHW data one.",
          "Fold the data, use CHW, stream it, or begin at a smaller offset."),

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ai8xsim import MAX78000, MAX78002, Severity, check, read_checkpoint, read_network
+from ai8xsim import MAX78000, MAX78002, ResolveError, Severity, check, read_checkpoint, read_network, resolve
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
@@ -314,6 +314,19 @@ def test_data_too_large_for_any_place_is_not_looked_at_byte_by_byte(streaming: s
     assert peak_bytes < 1 << 26
     assert sum(d.code in {"input-too-large", "output-too-large"} for d in found) == 5
     assert not found.not_run
+
+
+@given(st.integers(1, 16384), st.lists(st.integers(1, 4096), min_size=2, max_size=2))
+def test_a_data_buffer_that_no_memory_holds_is_a_fault(channels: int, dim: list[int]) -> None:
+    buffers = f"  - {{name: past, processors: 0xf, channels: {channels}, dim: {dim}, offset: 0}}"
+    network = network_of("- {processors: 0xf, op: conv2d, out_offset: 0x4000}", buffers)
+    is_possible = channels * dim[0] * dim[1] <= 16 * MAX78000.data_memory_bytes
+    checkpoint = checkpoint_of((4, 4, 3, 3))
+    assume(not is_possible)
+    (found,) = check(network, MAX78000, checkpoint, np.zeros((4, 8, 8)))
+    assert (found.code, found.span and found.span.line) == ("input-too-large", 6)
+    with pytest.raises(ResolveError, match="all data memories hold 524288"):
+        resolve(network, checkpoint, MAX78000, (4, 8, 8))
 
 
 def test_findings_are_a_sequence() -> None:
