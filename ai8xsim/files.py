@@ -1,12 +1,16 @@
-"""Files that are whole or not there at all."""
+"""Files that are written whole or not at all, and pipes that are read like files."""
 
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+MOST_PIPED_BYTES = 1 << 31
+PART_BYTES = 1 << 20
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -21,6 +25,20 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
             target.write_bytes(_written(write))
         else:
             _replace(target, write)
+
+
+@contextmanager
+def seekable(file: BinaryIO) -> Iterator[BinaryIO]:
+    """An open file as it is; what comes through a pipe, which can be read only once, in a temporary file."""
+    if not stat.S_ISFIFO(os.fstat(file.fileno()).st_mode):
+        yield file
+        return
+    with tempfile.TemporaryFile() as copy:
+        left = MOST_PIPED_BYTES
+        while left > 0 and (part := file.read(min(left, PART_BYTES))):
+            left -= copy.write(part)
+        copy.seek(0)
+        yield cast(BinaryIO, copy)
 
 
 @contextmanager

@@ -102,6 +102,10 @@ def _rank_or_shape_fault(array: Array, shape: Shape) -> Diagnostic | None:
 def _shape_remedy(array: Array, shape: Shape) -> str:
     if array.ndim > 0 and len(array) == 0:
         return "the batch is empty"
+    if shape.channels == 1 and array.shape == (shape.rows, shape.columns):
+        return "a grey image needs a channel axis, (1, H, W): use samples[None]"
+    if shape.channels == 1 and array.ndim == 3 and array.shape[1:] == (shape.rows, shape.columns):
+        return "grey images need a channel axis, (N, 1, H, W): use samples[:, None]"
     if array.shape == (shape.rows, shape.columns, shape.channels):
         return "the channels come last; use samples.transpose(2, 0, 1)"
     if array.ndim == 4 and array.shape[1:] == (shape.rows, shape.columns, shape.channels):

@@ -55,8 +55,11 @@ class LayerTrace:
     @property
     def digest(self) -> str:
         """The digest of the only sample. Raises ValueError if there are several."""
-        (single,) = self.digests
-        return single
+        if len(self.digests) != 1:
+            raise ValueError(
+                f"{self.title} has {len(self.digests)} samples, each with a digest: see `digests`"
+            )
+        return self.digests[0]
 
     @property
     def title(self) -> str:

@@ -1,17 +1,21 @@
 """The command line as a person types it: outputs, exit codes, files."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ai8xsim import __version__
+from ai8xsim import MAX78000, Simulator, __version__, read_checkpoint, read_network, resolve
 from ai8xsim.codes import CODES
 from ai8xsim.network.keys import TABLES
+from ai8xsim.report.memory_map import print_memory_map
+from ai8xsim.report.terminal import print_trace
 from ai8xsim.trace import digest_of
 
 FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
@@ -55,6 +59,62 @@ def test_simulate_shows_the_layers_and_the_output(work: Path) -> None:
     assert "conv2d" in shown.stdout
     assert "linear" in shown.stdout
     assert "output: [" in shown.stdout
+
+
+def piped(path: Path, folder: Path) -> tuple[Path, threading.Thread]:
+    """A pipe through which a file comes once."""
+    pipe = folder / f"pipe-{path.name}"
+    os.mkfifo(pipe)
+    feeder = threading.Thread(target=lambda: pipe.write_bytes(path.read_bytes()), daemon=True)
+    feeder.start()
+    return pipe, feeder
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_everything_can_come_through_pipes(work: Path) -> None:
+    """As from `<(gunzip -c ...)`: each file is read once, the map included, and a pipe can be written to."""
+    files = [work / name for name in ("network.yaml", "checkpoint.pth.tar", "sample.npy")]
+    (work / "pipes").mkdir()
+    network, checkpoint, sample = (piped(path, work / "pipes")[0] for path in files)
+    shown = ai8xsim("check", network, "--checkpoint", checkpoint, "--sample", sample, "--map")
+    assert shown.returncode == FINE, shown.stderr
+    assert "no faults" in shown.stdout
+    assert "bias memory" in shown.stdout
+    os.mkfifo(work / "output")
+    taken: list[bytes] = []
+    taker = threading.Thread(target=lambda: taken.append((work / "output").read_bytes()), daemon=True)
+    taker.start()
+    assert simulate(work, "--sample", "sample.npy", "--output", "output").returncode == FINE
+    taker.join(timeout=10)
+    assert np.load(io.BytesIO(taken[0])).shape == (10, 1, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_half_a_sample_from_a_pipe_is_no_array(work: Path) -> None:
+    (work / "half.npy").write_bytes((work / "sample.npy").read_bytes()[:-1])
+    pipe, _ = piped(work / "half.npy", work)
+    shown = simulate(work, "--sample", pipe)
+    assert shown.returncode == CONTENT
+    assert "error[not-an-array]" in shown.stderr
+
+
+def test_a_narrow_terminal_cuts_nothing_off(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """234126 without its last figure would be a number as well."""
+    program = resolve(
+        read_network(work / "network.yaml"), read_checkpoint(work / "checkpoint.pth.tar"), MAX78000, (1, 8, 8)
+    )
+    trace = Simulator(program).run(np.load(work / "batch.npy"))
+
+    def shown(columns: int) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        output = io.StringIO()
+        monkeypatch.setattr("sys.stdout", output)
+        print_trace(trace)
+        print_memory_map(program)
+        return output.getvalue().split()
+
+    wide = {word for word in shown(200) if "─" not in word}
+    assert wide - {layer.name for layer in trace} <= set(shown(30))
 
 
 def test_json_is_as_documented(work: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import NetworkError, Span, read_network
+from ai8xsim.diagnostics import Diagnostic, errors_among
 from ai8xsim.network import (
     INPUT,
     STOP,
@@ -250,4 +251,86 @@ def test_what_is_never_finished_is_found_where_it_begins(old: str, new: str, lin
     assert right.count(old) == 1
     (found,) = parse_network(right.replace(old, new)).diagnostics
     assert (found.code, found.span is not None and found.span.line) == ("yaml-syntax", line)
+    assert mend in found.help
+
+
+@pytest.mark.parametrize("sign", ["<<", "="])
+@pytest.mark.parametrize("place", ["key", "value"])
+def test_the_signs_that_yaml_reserves_are_words_like_others(sign: str, place: str) -> None:
+    text = network(f"{sign}: *first" if place == "key" else f"op: {sign}", top="snoop: &first [1]\n")
+    (found,) = errors_among(parse_network(text).diagnostics)
+    assert found.code == ("unknown-key" if place == "key" else "unknown-value")
+    assert found.span is not None
+    assert found.span.line == 6
+    assert ("merge" in found.help) == (place == "key" and sign == "<<")
+
+
+def test_what_a_merge_would_bring_is_not_missed() -> None:
+    text = "arch: a\ndataset: b\nlayers:\n  - &d {processors: 1, op: none, out_offset: 0}\n  - {<<: *d}\n"
+    (found,) = parse_network(text).diagnostics
+    assert found.code == "unknown-key"
+
+
+def test_two_descriptions_in_a_file_are_told_apart() -> None:
+    (found,) = parse_network(network() + "---\n" + network()).diagnostics
+    assert found.span is not None
+    assert (found.code, found.span.line) == ("yaml-syntax", 5)
+    assert "`---`" in found.help
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "mend"),
+    [
+        ("12", "12", '"12"` for the layer of this name'),
+        ("x", '"0"', "`0` without quotes"),
+        ("conv1", "conv", "did you mean `conv1`"),
+    ],
+)
+def test_numbers_and_names_are_not_mixed_up(name: str, reference: str, mend: str) -> None:
+    layer = f"name: {name}\nop: none\nout_offset: 0\nweight_source: {reference}"
+    (found,) = parse_network(network(layer)).diagnostics
+    assert found.code == "unknown-layer"
+    assert mend in found.help
+
+
+def errors_of(layer: str) -> list[Diagnostic]:
+    return list(errors_among(parse_network(network(layer + "\nout_offset: 0\nop: conv2d")).diagnostics))
+
+
+@given(
+    st.sampled_from(["pad", "max_pool", "in_dim", "write_gap", "out_channels", "flatten"]), st.integers(1, 2)
+)
+def test_a_number_in_quotes_is_told_to_lose_them(key: str, number: int) -> None:
+    value = "true" if key == "flatten" else str(number)
+    (found,) = errors_of(f"{key}: '{value}'")
+    assert found.help == f"write `{value}` without quotes"
+    assert errors_of(f"{key}: {value}") == []
+
+
+@given(
+    st.sampled_from(["max_pool", "avg_pool", "pool_stride", "pool_dilation", "in_dim"]),
+    st.tuples(*[st.integers(1, 16)] * 2),
+    st.sampled_from(["{}x{}", "{} x {}", "{}X{}", "{}*{}", "{}, {}"]),
+)
+def test_two_sizes_in_one_word_are_told_to_be_a_list(key: str, sizes: tuple[int, int], form: str) -> None:
+    """The language writes kernels as 3x3, and everything else as [3, 3]."""
+    pool = "" if "pool" not in key or key.endswith("_pool") else "max_pool: 2\n"
+    (found,) = errors_of(f"{pool}{key}: {form.format(*sizes)}")
+    assert found.help == f"write `[{sizes[0]}, {sizes[1]}]`"
+    assert errors_of(f"{pool}{key}: {[*sizes]}") == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "mend"),
+    [
+        ("in_dim: [1, 28, 28]", "write `[28, 28]`"),
+        ("in_dim: [28]", "write `28`"),
+        ("in_sequences: 0, 1", "`[0, 1]`"),
+        ("padding: 1", "did you mean `pad`?"),
+        ("weight_bits: 4", "did you mean `quantization`?"),
+        ("bias: true", "the checkpoint"),
+    ],
+)
+def test_what_others_call_otherwise_is_known(layer: str, mend: str) -> None:
+    (found,) = errors_of(layer)
     assert mend in found.help

@@ -143,3 +143,13 @@ def test_the_advice_for_fractions_works_to_the_letter(low: float, high: float) -
     exec(code, names)
     mended = checked_samples(names["data"], IMAGE).nchw
     assert (mended.min(), mended.max()) == (-128, 127)
+
+
+@pytest.mark.parametrize(("shape", "index"), [((4, 5), "samples[None]"), ((2, 4, 5), "samples[:, None]")])
+def test_the_advice_for_grey_images_works_to_the_letter(shape: tuple[int, ...], index: str) -> None:
+    samples, program = np.zeros(shape, np.int8), Shape(1, 4, 5)
+    with pytest.raises(InputError, match="channel axis") as fault:
+        checked_samples(samples, program)
+    assert index in str(fault.value)
+    mended = samples[None] if index == "samples[None]" else samples[:, None]
+    assert checked_samples(mended, program).is_batch == (len(shape) == 3)

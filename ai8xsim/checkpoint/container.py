@@ -22,6 +22,7 @@ from ai8xsim.checkpoint.faults import UnreadableError, damaged, foreign, listed,
 from ai8xsim.checkpoint.pickle_machine import interpret
 from ai8xsim.checkpoint.tensors import CONSTRUCTORS, ByteOrder, Storage, describe_storage
 from ai8xsim.diagnostics import error
+from ai8xsim.files import seekable
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
@@ -59,16 +60,17 @@ def open_container(file: BinaryIO) -> Iterator[Container]:
 
     Raises UnreadableError: `empty-checkpoint`, `not-a-checkpoint` or `damaged-checkpoint`.
     """
-    size_bytes = os.fstat(file.fileno()).st_size
-    if size_bytes == 0:
-        raise UnreadableError(
-            error("empty-checkpoint", "the file is empty (0 bytes)", help="copy it or save it again")
-        )
-    if file.read(2) == b"PK":
-        yield ZipContainer(_open_zip(file, size_bytes), size_bytes)
-        return
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        yield LegacyContainer(view)
+    with seekable(file) as stored:
+        size_bytes = os.fstat(stored.fileno()).st_size
+        if size_bytes == 0:
+            raise UnreadableError(
+                error("empty-checkpoint", "the file is empty (0 bytes)", help="copy it or save it again")
+            )
+        if stored.read(2) == b"PK":
+            yield ZipContainer(_open_zip(stored, size_bytes), size_bytes)
+            return
+        with mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            yield LegacyContainer(view)
 
 
 def _open_zip(file: BinaryIO, size_bytes: int) -> zipfile.ZipFile:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from ai8xsim.diagnostics import Span, error
 from ai8xsim.errors import InputError
+from ai8xsim.files import seekable
 
 Array = npt.NDArray[Any]
 
@@ -15,6 +16,8 @@ Array = npt.NDArray[Any]
 def read_array(path: Path) -> Array:
     """The array in a .npy file. Raises InputError if it is none, OSError if it cannot be opened."""
     try:
+        if path.is_fifo():
+            return _piped(path)
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
         if not isinstance(mapped, np.ndarray):
             raise ValueError("it is an archive of several arrays")
@@ -31,6 +34,12 @@ def read_array(path: Path) -> Array:
             "not-an-array", "this is no .npy array, or a damaged one", Span(str(path)), "", why, mend
         )
         raise InputError([found]) from None
+
+
+def _piped(path: Path) -> Array:
+    """The array that comes through a pipe, which can be read only once."""
+    with open(path, "rb") as stream, seekable(stream) as stored:
+        return np.lib.format.read_array(stored, allow_pickle=False)
 
 
 def read_integers(path: Path) -> Array:

@@ -1,7 +1,7 @@
 """`ai8xsim check`: every fault in one run."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -33,6 +33,15 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True)
+class Read:
+    """What could be read; None where a file was not given, or has faults."""
+
+    network: "NetworkDescription | None"
+    checkpoint: "Checkpoint | None"
+    sample: "Array | None"
+
+
 @click.command()
 @click.argument("network", type=FILE)
 @click.option("--checkpoint", type=FILE, help="The quantized checkpoint; without it, channels are unknown.")
@@ -45,7 +54,7 @@ def check(network: Path, checkpoint: Path | None, sample: Path | None, **flags: 
     if flags["shows_map"] and flags["as_json"]:
         raise click.UsageError("give one of --map and --json: the map is drawn for people")
     refuse_outputs((flags["sarif"],), (network, checkpoint, sample), flags["force"])
-    findings, described, stored = _findings(network, checkpoint, sample, flags)
+    findings, read = _findings(network, checkpoint, sample, flags)
     if flags["sarif"] is not None:
         _write_sarif(flags["sarif"], findings)
     if flags["as_json"]:
@@ -53,13 +62,13 @@ def check(network: Path, checkpoint: Path | None, sample: Path | None, **flags: 
     else:
         _show(findings, flags["quiet"])
     if flags["shows_map"]:
-        _show_map(described, stored, sample, flags)
+        _show_map(read, flags)
     return 1 if findings.has_errors else 0
 
 
 def _findings(
     network: Path, checkpoint: Path | None, sample: Path | None, flags: dict[str, Any]
-) -> "tuple[Findings, NetworkDescription | None, Checkpoint | None]":
+) -> "tuple[Findings, Read]":
     """Read all files and apply the rules; the faults of all files in one run."""
     from ai8xsim.checkpoint import read_checkpoint
     from ai8xsim.cli.arrays import read_sample
@@ -75,13 +84,14 @@ def _findings(
     if described is None:
         found += stored.diagnostics if stored else ()
         not_run = tuple(NotRun(rule.code, "the description has errors") for rule in RULES)
-        return Findings(by_place(found), not_run), None, stored
+        return Findings(by_place(found), not_run), Read(None, stored, array)
     findings = check_all(described, flags["device"], stored, array, loader_options(flags))
     if sample is not None:
         findings = _placed(findings, sample)
     if checkpoint is not None and stored is None:
         findings = replace(findings, not_run=tuple(replace(r, why="no checkpoint") for r in findings.not_run))
-    return replace(findings, diagnostics=by_place([*found, *findings])), described, stored
+    findings = replace(findings, diagnostics=by_place([*found, *findings]))
+    return findings, Read(described, stored, array)
 
 
 def _placed(findings: "Findings", sample: Path) -> "Findings":
@@ -127,28 +137,22 @@ def _show(findings: "Findings", quiet: bool) -> None:
         click.echo(f"sample taken as {'x'.join(map(str, findings.deduced))}, deduced from the layers")
 
 
-def _show_map(
-    network: "NetworkDescription | None",
-    checkpoint: "Checkpoint | None",
-    sample: Path | None,
-    flags: dict[str, Any],
-) -> None:
-    from ai8xsim.cli.arrays import read_sample
+def _show_map(read: Read, flags: dict[str, Any]) -> None:
     from ai8xsim.errors import Ai8xsimError
     from ai8xsim.program import resolve
     from ai8xsim.program.infer import infer_input_shape
     from ai8xsim.report.memory_map import print_memory_map
 
-    if network is None or checkpoint is None:
+    if read.network is None or read.checkpoint is None:
         click.echo("no map: it needs a description without errors, and a checkpoint", err=True)
         return
     options = loader_options(flags)
     try:
-        shape = read_sample(sample).shape if sample else None
-        shape = shape or infer_input_shape(network, checkpoint, flags["device"], options)
+        shape = read.sample.shape if read.sample is not None else None
+        shape = shape or infer_input_shape(read.network, read.checkpoint, flags["device"], options)
         if shape is None:
             click.echo("no map: the description does not fix the sample's shape; give --sample", err=True)
             return
-        print_memory_map(resolve(network, checkpoint, flags["device"], shape, options))
+        print_memory_map(resolve(read.network, read.checkpoint, flags["device"], shape, options))
     except Ai8xsimError:
         click.echo("no map: the network cannot be resolved, see the errors", err=True)

@@ -90,6 +90,7 @@ def refuse_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None]
             raise click.UsageError(f"{path} is a folder")
         if path.resolve() in taken:
             raise click.UsageError(f"{path} cannot be written: {taken[path.resolve()]}")
-        if os.path.lexists(path) and not force:
+        is_lost = path.is_file() or not path.exists()  # a pipe or a device has nothing to lose
+        if os.path.lexists(path) and is_lost and not force:
             raise click.UsageError(f"{path} exists; --force overwrites it")
         taken[path.resolve()] = f"{path} is another output"

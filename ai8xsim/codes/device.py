@@ -34,7 +34,7 @@ ROWS = table(
     Code("conv1d-padding", "A Conv1d with more than 64 channels is padded.",
          "The MAX78002 cannot pad 1D data in several passes.", "Write `pad: 0`, or use at most 64 channels."),
     Code("pad-and-kernel", "The padding is as large as the kernel.",
-         "Whole windows would lie in the padding; the vendor's loader refuses it.",
+         "Whole windows would lie in the padding; the vendor's loader refuses it. Without `pad` it is 1.",
          "Pad by less than the kernel's size."),
     Code("depthwise", "A grouped convolution is not depthwise, or is combined with what depthwise lacks.",
          "Groups are 1, or as many as input and output channels; each group has the bias of its own quadrant.",

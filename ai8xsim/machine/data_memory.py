@@ -1,6 +1,7 @@
 """The bytes of the data memories, and how layers work on them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,24 +88,25 @@ class DataMemory:
     def _row_by_row(self, access: Access) -> Output:
         """A layer that writes over what it has yet to read: in each step it reads, then writes a row."""
         layer, packed = access.layer, self._packed.get(access.layer.index)
+        row_layer = _without_row_dilation(layer)
         pooled = np.zeros((1, *layer.pooled_shape.chw[1:], layer.pooled_shape.channels), np.int8)
-        rows: list[Data] = []
-        saturated = 0
+        saturated: int | None = None  # on the way into an element-wise layer's output
         for step in range(layer.output_shape.rows):
             for row in np.flatnonzero(access.schedule.pooled == step):
-                pooled[0, row] = self._pooled_row(access, int(row))
-            output = _output_row(layer, pooled, step, packed)
-            saturated += output.saturated or 0
-            rows.append(output.data)
-            self._write_row(access, step, output.data[0, 0])
-        return Output(np.concatenate(rows, axis=1), saturated)
+                pooled[0, row], count = self._pooled_row(access, row_layer, int(row))
+                saturated = saturated if count is None else (saturated or 0) + count
+            self._write_row(access, step, _output_row(layer, pooled, step, packed))
+        return run_pooled(
+            layer, pooled, packed, saturated
+        )  # no row that it needs has changed since it was read
 
-    def _pooled_row(self, access: Access, row: int) -> Data:
+    def _pooled_row(self, access: Access, row_layer: Layer, row: int) -> tuple[Data, int | None]:
+        """One row behind the pool, and how many of its values saturated."""
         assert access.reads is not None
         taken = list(window(access.layer, row, axis=0))
-        operands = [self._load(places[taken[0] : taken[-1] + 1])[None] for places in access.reads]
-        pooled: Data = pooled_and_combined(access.layer, operands)[0][0, 0]
-        return pooled
+        operands = [self._load(places[taken])[None] for places in access.reads]
+        pooled, saturated = pooled_and_combined(row_layer, operands)
+        return pooled[0, 0], saturated
 
     def _unloaded(self, index: int, output: Output) -> Output:
         access = next(access for access in self._plan if access.layer.index == index)
@@ -118,10 +120,19 @@ class DataMemory:
         return Output(values[None], output.saturated)
 
 
-def _output_row(layer: Layer, pooled: Data, row: int, packed: Packed | None) -> Output:
-    """One row of the output, from the rows that it needs."""
-    if packed is None or layer.flatten:
-        data = pooled if layer.flatten else pooled[:, row : row + 1]
-        return run_pooled(layer, data, packed)
-    whole = run_pooled(layer, pooled, packed)
-    return Output(whole.data[:, row : row + 1], None)
+def _without_row_dilation(layer: Layer) -> Layer:
+    """The layer as it pools the rows of one window, which lie side by side once they are read."""
+    if layer.pooling is None:
+        return layer
+    geometry = layer.pooling.geometry
+    side_by_side = geometry._replace(dilation=(1, geometry.dilation[1]))
+    return replace(layer, pooling=replace(layer.pooling, geometry=side_by_side))
+
+
+def _output_row(layer: Layer, pooled: Data, row: int, packed: Packed | None) -> Data:
+    """One row of the output, (columns, channels), from the rows that it needs."""
+    if packed is None and not layer.flatten:
+        values: Data = pooled[0, row]
+    else:
+        values = run_pooled(layer, pooled, packed).data[0, row]
+    return values

@@ -12,11 +12,12 @@ from ai8xsim.device import MEMORIES
 from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.layout import NOWHERE, Addresses, enabled
 from ai8xsim.machine.access import Access, existing, first_writes, last_reads
-from ai8xsim.machine.places import buffer_layout, lies_in_memory, sample_addresses
+from ai8xsim.machine.places import buffer_layout, lies_in_memory, sample_addresses, sample_layout
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Shape, Source
 
 Tags = npt.NDArray[np.int64]
+NOTHING = np.zeros((1, 0, 0, 0), np.int64)  # the tags of what nobody looks for
 Mask = npt.NDArray[np.bool_]
 
 SAMPLE, BUFFER, NOBODY = -1, -2, -1000  # writers that are no layers; BUFFER, BUFFER - 1, ... for several
@@ -117,10 +118,18 @@ class Ledger:
         return tags
 
     def _load_sample(self) -> Tags:
+        if not self._is_sample_told_apart():
+            return NOTHING
         tags = self._own_tags(SAMPLE, self._program.input_shape)
         if lies_in_memory(self._program):
             self._store(SAMPLE, sample_addresses(self._program, self._memory_bytes), tags[0])
         return tags
+
+    def _is_sample_told_apart(self) -> bool:
+        """Whether anybody looks for the sample in memory, or it could be found there by mistake."""
+        fits = sample_layout(self._program).size_bytes <= self._memory_bytes
+        readers = (access for access in self._plan if access.reads is not None)
+        return fits or any(e.source is Source.SAMPLE for access in readers for e in access.layer.inputs)
 
     def _own_tags(self, writer: int, shape: Shape) -> Tags:
         """(1, rows, columns, channels): the tags of all values that a writer writes in this inference."""
@@ -164,6 +173,8 @@ class Ledger:
 
     def _write(self, access: Access) -> Tags:
         layer = access.layer
+        if access.writes is None and not access.passes_on and layer.buffer_update is None:
+            return NOTHING  # it is not known what it touches, and nobody looks for it in memory
         tags = self._own_tags(layer.index, layer.output_shape)
         if access.writes is not None:
             self._tags[existing(access.writes.filler)] = self._tag(layer.index) + FILLER

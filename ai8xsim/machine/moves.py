@@ -115,13 +115,24 @@ def _moved(program: Program, family: Family, distance: int) -> Program | None:
         if layer.index in family.writers:
             place = replace(place, out_offset=place.out_offset + distance)
         if layer.index in family.readers:
-            place = replace(place, in_offset=place.in_offset + distance)
+            place = replace(place, in_offset=_met_by(program, layer) + distance)
         layers.append(layer if place is layer.placement else replace(layer, placement=place))
-        for layout in (input_layout(layers[-1]), output_layout(layers[-1])):
-            is_within = layout.offset >= 0 and _end(layout) <= program.device.data_memory_bytes
-            if place is not layer.placement and not is_within:
-                return None
+        changed = [input_layout(layers[-1])] if layer.index in family.readers else []
+        changed += [output_layout(layers[-1])] if layer.index in family.writers else []
+        if any(layout.offset < 0 or _end(layout) > program.device.data_memory_bytes for layout in changed):
+            return None
     return replace(program, layers=tuple(layers))
+
+
+def _met_by(program: Program, reader: Layer) -> int:
+    """Where a reader must begin to find the family's data where it lies: mostly where it begins already.
+
+    A reader of one output that begins elsewhere would miss it wherever both move to.
+    """
+    (index, *others) = _sources(reader)
+    if others or len(reader.inputs) > 1 or reader.crop != (0, 0):
+        return reader.placement.in_offset
+    return next(layer.placement.out_offset for layer in program.layers if layer.index == index)
 
 
 def _is_free(program: Program, family: Family) -> bool:

@@ -7,6 +7,7 @@ from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import DataLayout, enabled, suggested_processors
 from ai8xsim.machine.places import buffer_layout, input_layout, output_layout
 from ai8xsim.program import Layer, Program
+from ai8xsim.program.operations import Input, Join, Source
 
 
 def processor_faults(program: Program) -> Iterator[Diagnostic]:
@@ -15,7 +16,7 @@ def processor_faults(program: Program) -> Iterator[Diagnostic]:
     Source: vendor document, key `processors`; `spec/ARITHMETIC.md`, "Channels, passes and processors".
     """
     for layer in program.layers:
-        yield from input_processor_faults(layer)
+        yield from input_processor_faults(program, layer)
         yield from output_processor_faults(program, layer)
         yield from pass_through_faults(layer)
     yield from buffer_processor_faults(program)
@@ -31,14 +32,15 @@ def buffer_processor_faults(program: Program) -> Iterator[Diagnostic]:
             yield error("buffer-processors", message, buffer.span, _label(layout), _why(layout), mend)
 
 
-def input_processor_faults(layer: Layer) -> Iterator[Diagnostic]:
+def input_processor_faults(program: Program, layer: Layer) -> Iterator[Diagnostic]:
     """Whether the layer's own map fits its input channels."""
     layout = input_layout(layer)
     if layout.is_complete:
         return
     message = f"{layer.title} enables {_enabled(layout)} for {_channels(layout)}"
     span = layer.span_of("processors")
-    yield error("processor-count", message, span, _label(layout), _why(layout), _remedy("processors", layout))
+    mend = _remedy("processors", layout, _written_to(program, layer))
+    yield error("processor-count", message, span, _label(layout), _why(layout), mend)
 
 
 def output_processor_faults(program: Program, layer: Layer) -> Iterator[Diagnostic]:
@@ -55,7 +57,53 @@ def output_processor_faults(program: Program, layer: Layer) -> Iterator[Diagnost
         span = following.span_of("processors")
         notes = (*notes, f"without `output_processors` they are the `processors` of {following.title}")
     message = f"{layer.title} makes {_channels(layout)} and writes to {_enabled(layout)}"
-    yield error("output-processor-count", message, span, _label(layout), notes, _remedy(key, layout))
+    mend = _remedy(key, layout, _read_by(program, layer))
+    yield error("output-processor-count", message, span, _label(layout), notes, mend)
+
+
+def _written_to(program: Program, layer: Layer) -> int:
+    """The processors to which the layer's inputs are written, where all of their writers say so; else 0."""
+    written = 0
+    for entry in layer.inputs:
+        writer = _layer_at(program, entry)
+        if writer is None or not writer.gives("output_processors"):
+            return 0
+        written |= writer.placement.output_processors
+    return written
+
+
+def _read_by(program: Program, layer: Layer) -> int:
+    """The processors with which the layer's output is read, where its readers agree and it can write there; else 0."""
+    maps = {
+        _share(program, reader, number)
+        for reader in program.layers
+        for number, entry in enumerate(reader.inputs)
+        if _layer_at(program, entry) is layer
+    }
+    if len(maps) != 1:
+        return 0
+    (read,) = maps
+    return read if layer.convolution or _can_pass(layer.placement.processors, read) else 0
+
+
+def _share(program: Program, reader: Layer, number: int) -> int:
+    """The processors that read one of a layer's inputs: all of them, or of a concatenation its part; else 0."""
+    if len(reader.inputs) == 1 or reader.elementwise:
+        return reader.placement.processors
+    writers = [_layer_at(program, entry) for entry in reader.inputs[: number + 1]]
+    counts = [writer.output_shape.channels for writer in writers if writer]
+    is_known = len(counts) == len(writers) and input_layout(reader).passes == 1
+    if not is_known or reader.join is not Join.CHANNELS:
+        return 0
+    part = enabled(reader.placement.processors)[sum(counts[:-1]) : sum(counts)]
+    return sum(1 << processor for processor in part)
+
+
+def _layer_at(program: Program, entry: Input) -> Layer | None:
+    """The layer that an input comes from."""
+    if entry.source is not Source.LAYER:
+        return None
+    return next(layer for layer in program.layers if layer.index == entry.index)
 
 
 def pass_through_faults(layer: Layer) -> Iterator[Diagnostic]:
@@ -67,13 +115,18 @@ def pass_through_faults(layer: Layer) -> Iterator[Diagnostic]:
     if layer.convolution or layer.flatten or not is_known:
         return
     read, write = layer.placement.processors, layer.placement.output_processors
-    if all(_is_packed(_part(read, q), _part(write, q)) for q in range(QUADRANTS)):
+    if _can_pass(read, write):
         return
     message = f"{layer.title} passes data from {read:#018x} to {write:#018x}"
     why = "each quadrant of 16 processors writes what its own processors read, without gaps"
     mend = f"write `output_processors: 0x{_packed(read):016x}`"
     span = layer.span_of("output_processors", "processors")
     yield error("pass-through-processors", message, span, notes=(why,), help=mend)
+
+
+def _can_pass(read: int, write: int) -> bool:
+    """Whether data passes through from the processors that read it to those that write it."""
+    return all(_is_packed(_part(read, q), _part(write, q)) for q in range(QUADRANTS))
 
 
 def _part(processors: int, quadrant: int) -> int:
@@ -131,5 +184,7 @@ def _why(layout: DataLayout) -> tuple[str, ...]:
     )
 
 
-def _remedy(key: str, layout: DataLayout) -> str:
-    return f"write `{key}: 0x{suggested_processors(layout):016x}`"
+def _remedy(key: str, layout: DataLayout, other_end: int = 0) -> str:
+    """The map to write: that of the data's other end, where it has the right number of bits."""
+    fits = other_end.bit_count() == layout.expected_processors and not layout.is_chw
+    return f"write `{key}: 0x{other_end if fits else suggested_processors(layout):016x}`"

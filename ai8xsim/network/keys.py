@@ -169,7 +169,7 @@ LAYER_KEYS = _table(
         "the checkpoint's `output_shift`, else 0", "output_shift: -2"),
     Key("kernel_size", KernelSize(), "The kernel: `1x1` or `3x3`, for Conv1d its length.",
         "3x3; 9 for Conv1d; 1x1 for Linear", "kernel_size: 3x3"),
-    Key("stride", Pair(Integer(1, 2)), "The step of the convolution: 1, and 2 for ConvTranspose2d.",
+    Key("stride", Pair(Integer(1, 16)), "The step of the convolution: 1, and 2 for ConvTranspose2d.",
         "1; 2 for ConvTranspose2d", "stride: 1"),
     Key("pad", Integer(0, 2), "Zeros around the input of a convolution, 0 to 2 on each side. For "
         "ConvTranspose2d it counts as in PyTorch: 2 - pad zeros are added.",

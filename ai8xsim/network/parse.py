@@ -13,6 +13,7 @@ from ai8xsim.network.nodes import Items, Mapping, Node, Scalar
 YamlNode = yaml.nodes.Node
 DEEPEST = 50
 NO_BREAK_SPACE = "\u00a0"
+SIGNS = frozenset({"tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"})  # `<<` and `=`, which mean no value
 CLOSING = MappingProxyType({"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"})
 
 
@@ -55,6 +56,9 @@ def _syntax_fault(fault: yaml.MarkedYAMLError, file: str, lines: tuple[str, ...]
         span = Span(file, begun.line + 1, begun.column + 1, length, text)
         label = f"begins here; noticed in line {noticed.line + 1}" if noticed else ""
         return error("yaml-syntax", message, span, label, help=mend)
+    if fault.problem == "but found another document":
+        message = "YAML syntax: a second document begins here"
+        mend = "put each description into a file of its own, or remove the `---`"
     mark = noticed or begun
     span = Span(file, mark.line + 1, mark.column + 1, 1, _line(lines, mark)) if mark else Span(file)
     where = f", begun in line {begun.line + 1}" if begun else ""
@@ -63,7 +67,7 @@ def _syntax_fault(fault: yaml.MarkedYAMLError, file: str, lines: tuple[str, ...]
         message,
         span,
         notes=(fault.context + where,) if fault.context else (),
-        help="indent with spaces, two for each level, and put a space after each `:` and `-`",
+        help=mend or "indent with spaces, two for each level, and put a space after each `:` and `-`",
     )
 
 
@@ -113,6 +117,8 @@ class _Tree:
         return self._scalar(source, span)
 
     def _scalar(self, source: YamlNode, span: Span) -> Scalar:
+        if source.tag in SIGNS:  # the reader of keys says what to do about them
+            return Scalar(source.value, source.value, span)
         try:
             value = self._scalars.construct_object(source)
         except Exception as fault:  # PyYAML's own converters fail in many ways on tags that lie

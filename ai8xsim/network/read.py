@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from ai8xsim.diagnostics import Diagnostic, Span, by_place, closest, error, errors_among
@@ -26,6 +27,11 @@ LOADER_FLAGS = frozenset(  # users look for them among the keys
     {"fifo", "fast_fifo", "fast_fifo_quad", "overlap_data", "avg_pool_rounding", "start_layer", "ignore_streaming",
      "ignore_bias_groups", "input_offset"}
 )  # fmt: skip
+OTHER_WORDS = MappingProxyType(  # PyTorch's, and the checkpoint's
+    {"padding": "pad", "weight_bits": "quantization", "bits": "quantization", "type": "op", "shift": "output_shift",
+     "input_size": "in_dim", "input_shape": "in_dim", "inputs": "in_sequences", "pool": "max_pool"}
+)  # fmt: skip
+MERGE = "<<"  # what YAML would take over from elsewhere, required keys among it
 SURE_CODES = frozenset({"duplicate-name", "reserved-name", "unknown-layer", "sequence-beyond-end"})
 
 
@@ -174,23 +180,32 @@ class _Reader:
             seen[key.name] = key_node
             value = self._value(key, key_node, value_node, owner)
             if value is None:
-                self._doubtful |= {node.span, *(part.span for pair in node.pairs for part in pair)}
+                self._doubt(node)
             else:
                 values[key.name] = value
-        self._require(TABLES[table], set(seen), node, owner)
+        if any(isinstance(key, Scalar) and key.text == MERGE for key, _ in node.pairs):
+            self._doubt(node)
+        else:
+            self._require(TABLES[table], set(seen), node, owner)
         return values
+
+    def _doubt(self, node: Mapping) -> None:
+        self._doubtful |= {node.span, *(part.span for pair in node.pairs for part in pair)}
 
     def _key(self, node: Node, table: MappingOf[str, Key], owner: str) -> Key | None:
         word = node.text if isinstance(node, Scalar) else brief(node)
         spellings = {spelling: key for key in table.values() for spelling in key.spellings}
         if word in spellings:
             return spellings[word]
-        meant = closest(word, spellings)
+        meant = OTHER_WORDS.get(word.lower(), "")
+        meant = meant if meant in spellings else closest(word, spellings)
         mend = f"did you mean `{meant}`?" if meant else f"the keys are {', '.join(sorted(table))}"
         if word.replace("-", "_").strip("_") in LOADER_FLAGS:
             flag = "--" + word.replace("_", "-").strip("-")
             mend = f"`{flag}` is a flag of the command line and not a key: remove it here, and add `{flag}` there"
-        if word == "<<":
+        if word == "bias" and table is TABLES["layer"]:
+            mend = "remove it: a layer has a bias if the checkpoint has one for it"
+        if word == MERGE:
             mend = "write the keys out: the vendor's loader does not merge mappings"
         kind = "not a layer key" if table is TABLES["layer"] else "not a key here"
         short = word if len(word) <= 40 else word[:37] + "..."
@@ -226,7 +241,7 @@ def _repetition(first: Scalar, again: Scalar, owner: str) -> Diagnostic:
 def _title(node: Node, index: int) -> str:
     pairs = node.pairs if isinstance(node, Mapping) else ()
     names = [v.text for k, v in pairs if isinstance(k, Scalar) and k.text == "name" and isinstance(v, Scalar)]
-    return f"layer {index}" + (f" (`{names[0][:40]}`)" if names else "")
+    return f"layer {index}" + (f" (`{names[0][:40]}`)" if names and names[0] else "")
 
 
 def _numbered(layers: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:

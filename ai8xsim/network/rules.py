@@ -69,14 +69,21 @@ def _unknown_layer(
 ) -> Iterator[Diagnostic]:
     if network.find_layer(reference) is not None:
         return
+    word = str(reference.target)
     names = [entry.name.value for entry in network.layers if entry.name]
     if given is layer.in_sequences:
         names += [buffer.name.value for buffer in network.data_buffer]
-    meant = closest(str(reference.target), names)
+    meant = closest(word, names)
     numbers = ", ".join(str(entry.number) for entry in network.layers[:20])
     mend = f"did you mean `{meant}`?" if meant else f"the layers are numbered {numbers}"
     if names and not meant:
         mend += f"; the names are {', '.join(f'`{name}`' for name in names[:20])}"
+    if isinstance(reference.target, int) and word in names:
+        mend = f'without quotes a number counts the layers; write `"{word}"` for the layer of this name'
+    elif word.isdecimal() and network.find_layer(Reference(int(word))):
+        mend = f"write `{word}` without quotes for the layer of this number"
+    elif "," in word and given is layer.in_sequences:
+        mend = f"write a list: `[{word}]`"
     message = f"{layer.title}: `{given.key}` names {reference}, which is no layer"
     yield error("unknown-layer", message, given.span, help=mend)
 
@@ -124,11 +131,9 @@ def _kernels(network: NetworkDescription) -> Iterator[Diagnostic]:
             message = f"{layer.title}: Linear takes no `kernel_size`"
             yield error("kernel-size", message, given.key_span, "always 1x1", help="remove it")
         elif len(given.value) != wanted[operation]:
-            mend = (
-                "write a length, such as `kernel_size: 3`"
-                if operation == "conv1d"
-                else "write `3x3` or `1x1`"
-            )
+            mend = "write `3x3` or `1x1`"
+            if operation == "conv1d":
+                mend = f"write its length, such as `kernel_size: {given.value[0]}`"
             yield error(
                 "kernel-size", f"{layer.title}: {operation} has no kernel of {size}", given.span, help=mend
             )
@@ -195,6 +200,13 @@ def _without_effect(network: NetworkDescription) -> Iterator[Diagnostic]:
                 yield warning("no-effect", message, given.key_span, "ignored", help="remove it")
 
 
+def _wide_buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
+    for buffer in network.data_buffer:
+        if buffer.width and buffer.width.value == "32":
+            message = f"the data buffer `{buffer.name.value}`: `width` has no effect, layers read 8 bits"
+            yield warning("no-effect", message, buffer.width.span, "ignored", help="remove it")
+
+
 def _elementwise(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in network.layers:
         if layer.operands and layer.elementwise is None:
@@ -227,12 +239,20 @@ def _default_padding(network: NetworkDescription) -> Iterator[Diagnostic]:
     for layer in culprits:
         message = f"{layer.title} is a Conv1d without `pad` and is padded by 1"
         why = "the vendor's document says that the default is 3, its loader uses 1"
-        yield warning("default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
+        yield warning("default-pad", message, layer.span, notes=(why,), help=_usual_pad(layer))
     for layer in unpadded:
         if culprits and layer.operation in {"conv2d", "convtranspose2d"}:
             message = f"{layer.title} has no `pad`: 1 is meant, the vendor's loader would pad rows only"
             why = f"its default is shared with {culprits[0].title}, a Conv1d without `pad`"
-            yield warning("shared-default-pad", message, layer.span, notes=(why,), help="write `pad: 1`")
+            yield warning("shared-default-pad", message, layer.span, notes=(why,), help=_usual_pad(layer))
+
+
+def _usual_pad(layer: LayerDescription) -> str:
+    """The padding to state where the default was meant, or the one without which the layer is a fault."""
+    taps = layer.kernel_size.value[0] if layer.kernel_size else 9 if layer.operation == "conv1d" else 3
+    dilation = layer.dilation.value[0] if layer.dilation else 1
+    is_wide = layer.operation == "conv1d" and dilation > 1 and (taps - 1) * dilation >= 9
+    return f"write `pad: {0 if taps == 1 or is_wide else 1}`"
 
 
 def _weight_sources(network: NetworkDescription) -> Iterator[Diagnostic]:
@@ -254,7 +274,8 @@ def _buffers(network: NetworkDescription) -> Iterator[Diagnostic]:
             yield error("buffer-shift", message, layer.buffer_shift.key_span, help=_buffer_names(network))
         if layer.buffer_shift and layer.has_convolution:
             message = f"{layer.title}: `buffer_shift` needs a pass-through layer"
-            yield error("buffer-shift", message, layer.buffer_shift.key_span, help="write `op: passthrough`")
+            mend = f"write `{layer.op.key if layer.op else 'op'}: passthrough`"
+            yield error("buffer-shift", message, layer.buffer_shift.key_span, help=mend)
         if layer.buffer_shift and layer.buffer_insert:
             message = f"{layer.title} shifts a data buffer and inserts into one"
             mend = "shift in a layer of its own, before the one that inserts"
@@ -284,4 +305,5 @@ RULES: tuple[Rule, ...] = (
     _default_padding,
     _weight_sources,
     _buffers,
+    _wide_buffers,
 )

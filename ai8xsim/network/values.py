@@ -48,6 +48,13 @@ def _wrong_type(wanted: ValueType, node: Node, help: str = "") -> RefusedError: 
     return RefusedError("wrong-type", f"must be {wanted.describe()}, not {brief(node)}", help)
 
 
+def _without_quotes(node: Node, pattern: str) -> str:
+    """What to do about a text that is a value of the wanted type but for its quotes."""
+    is_text = isinstance(node, Scalar) and isinstance(node.value, str)
+    fits = isinstance(node, Scalar) and re.fullmatch(pattern, node.text, re.IGNORECASE)
+    return f"write `{node.text}` without quotes" if is_text and fits and isinstance(node, Scalar) else ""
+
+
 @dataclass(frozen=True)
 class Integer:
     """A whole number within limits."""
@@ -60,7 +67,7 @@ class Integer:
 
     def read(self, node: Node) -> int:
         if not isinstance(node, Scalar) or isinstance(node.value, bool) or not isinstance(node.value, int):
-            raise _wrong_type(self, node)
+            raise _wrong_type(self, node, _without_quotes(node, r"-?(0x[0-9a-f]+|\d+)"))
         if not self.minimum <= node.value <= self.maximum:
             raise RefusedError("out-of-range", f"must be {self.describe()}, not {brief(node)}")
         return node.value
@@ -76,7 +83,7 @@ class Boolean:
     def read(self, node: Node) -> bool:
         if isinstance(node, Scalar) and isinstance(node.value, int) and node.value in {0, 1}:
             return bool(node.value)
-        raise _wrong_type(self, node)
+        raise _wrong_type(self, node, _without_quotes(node, "true|false"))
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,16 @@ class ProcessorMap:
         return bits
 
 
+def _alone(wanted: ValueType, element: Integer, node: Node) -> int:
+    """A number that stands for itself where several could stand; the message names both."""
+    try:
+        return element.read(node)
+    except RefusedError as fault:
+        sizes = isinstance(node, Scalar) and re.fullmatch(r"(\d+) *[x*,] *(\d+)", node.text, re.IGNORECASE)
+        mend = f"write `[{sizes[1]}, {sizes[2]}]`" if sizes else fault.help
+        raise RefusedError(fault.code, f"must be {wanted.describe()}, not {brief(node)}", mend) from None
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two integers [rows, columns], or one that counts for both."""
@@ -155,7 +172,7 @@ class Pair:
 
     def read(self, node: Node) -> tuple[int, int]:
         if not isinstance(node, Items):
-            both = self.element.read(node)
+            both = _alone(self, self.element, node)
             return both, both
         if len(node.items) != 2:
             raise _wrong_type(self, node)
@@ -190,10 +207,18 @@ class Dimensions:
 
     def read(self, node: Node) -> tuple[int, ...]:
         if not isinstance(node, Items):
-            return (self.element.read(node),)
+            return (_alone(self, self.element, node),)
         if len(node.items) != 2:
-            raise _wrong_type(self, node)
+            raise _wrong_type(self, node, self._remedy(node))
         return tuple(self.element.read(item) for item in node.items)
+
+    @staticmethod
+    def _remedy(node: Items) -> str:
+        """What to write instead of a list of one, or of three with the channels in front."""
+        words = [item.text for item in node.items if isinstance(item, Scalar)]
+        if len(words) == 1:
+            return f"write `{words[0]}`"
+        return f"channels do not count: write `[{words[1]}, {words[2]}]`" if len(words) == 3 else ""
 
 
 @dataclass(frozen=True)

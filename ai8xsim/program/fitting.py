@@ -30,6 +30,7 @@ def convolution_of(
     found += misfits
     if misfits:
         return None
+    _check_stated_outputs(around, layer, weights, geometry.groups, found)
     return Convolution(weights, geometry, is_transposed, layer.is_bypassed)
 
 
@@ -79,11 +80,15 @@ def missing_channels(around: Surroundings, place: int, pooled: Shape, found: Fou
     wanted = int(first if layer.operation == "convtranspose2d" else second * groups)
     if wanted == data.channels:
         return 0
+    stated = layer.in_channels.value if layer.in_channels else pooled.channels
+    if stated != pooled.channels and wanted in {stated, stated * pooled.pixels}:
+        return wanted  # the weights expect what is stated, and that something else arrives has been said
     why = _weight_shape(layer, assigned.weights, assigned.key)
     if layer.groups and groups not in {1, data.channels}:
         message = f"{layer.title} has {groups} groups for {data.channels} channels"
         fitting = {1: data.channels, data.channels: 1}  # by the channels that the weights have for each group
-        mend = f"write `groups: {fitting[second]}`" if second in fitting else "take the weights of this layer"
+        fits = second in fitting and not layer.is_flattened  # groups of flattened values are none at all
+        mend = f"write `{layer.groups.key}: {fitting[second]}`" if fits else "take the weights of this layer"
         found.append(error("groups", message, layer.groups.span, f"1 or {data.channels}", (why,), mend))
         return wanted
     reads_sample = place == 0 and layer.in_sequences is None
@@ -102,10 +107,8 @@ def _misfits(
     around: Surroundings, layer: LayerDescription, weights: Weights, groups: int
 ) -> list[Diagnostic]:
     """Why the weights do not give the channels that are stated."""
-    first, second = weights.weight.shape[:2]
-    made = second * groups if layer.operation == "convtranspose2d" else first
-    key = around.weights[layer.index].key if layer.index in around.weights else layer.title
-    why = _weight_shape(layer, weights, key)
+    first, made = weights.weight.shape[0], _outputs_of(layer, weights, groups)
+    why = _shape_in_words(around, layer, weights)
     if first % groups:
         message = f"{layer.title}: {groups} groups do not divide {first} channels"
         mend = f"take weights with {groups}, {2 * groups}, ... output channels, or train them without groups"
@@ -114,10 +117,28 @@ def _misfits(
     if weights.bias is not None and weights.bias.size != made:
         message = f"{layer.title} has {weights.bias.size} bias values for {made} output channels"
         return [error("bias-count", message, layer.span, notes=(why,))]
+    return []
+
+
+def _check_stated_outputs(
+    around: Surroundings, layer: LayerDescription, weights: Weights, groups: int, found: Found
+) -> None:
+    """Say if `out_channels` is not what the weights make."""
+    made = _outputs_of(layer, weights, groups)
     if layer.out_channels and layer.out_channels.value != made:
         message = f"{layer.title} states {layer.out_channels.value} output channels, its weights make {made}"
-        return [error("channel-mismatch", message, layer.out_channels.span, notes=(why,))]
-    return []
+        why, mend = _shape_in_words(around, layer, weights), f"write `out_channels: {made}`, or remove it"
+        found.append(error("channel-mismatch", message, layer.out_channels.span, notes=(why,), help=mend))
+
+
+def _outputs_of(layer: LayerDescription, weights: Weights, groups: int) -> int:
+    first, second = (int(size) for size in weights.weight.shape[:2])
+    return second * groups if layer.operation == "convtranspose2d" else first
+
+
+def _shape_in_words(around: Surroundings, layer: LayerDescription, weights: Weights) -> str:
+    key = around.weights[layer.index].key if layer.index in around.weights else layer.title
+    return _weight_shape(layer, weights, key)
 
 
 def _channel_mismatch(

@@ -123,14 +123,13 @@ def entering(layer: LayerDescription, pooled: Shape) -> Shape:
     return Shape(pooled.channels * pooled.pixels, 1, 1) if layer.is_flattened else pooled
 
 
-def stated_channels(layer: LayerDescription, data: Shape, found: Found) -> bool:
-    """Whether `in_channels` agrees with the data; flattened, channels times pixels may be stated too."""
+def check_stated_channels(layer: LayerDescription, data: Shape, found: Found) -> None:
+    """Say if `in_channels` is not what arrives; flattened, channels times pixels may be stated too."""
     if layer.in_channels is None or layer.in_channels.value == data.channels:
-        return True
-    is_flat = layer.is_flattened
-    if is_flat and layer.in_channels.value == data.channels * data.pixels:
-        return True
+        return
+    if layer.is_flattened and layer.in_channels.value == data.channels * data.pixels:
+        return
     message = f"{layer.title} states {layer.in_channels.value} input channels and gets {data.channels}"
     why = f"its input is {data}"
-    found.append(error("channel-mismatch", message, layer.in_channels.span, notes=(why,)))
-    return False
+    mend = f"if its input is what is meant, write `in_channels: {data.channels}`, or remove it"
+    found.append(error("channel-mismatch", message, layer.in_channels.span, notes=(why,), help=mend))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.device import Device
+from ai8xsim.device import MEMORIES, Device
 from ai8xsim.diagnostics import Diagnostic, error, errors_among
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import resolve_layer
@@ -41,11 +41,12 @@ def groundwork(
     """What is known before the sample is; it never raises."""
     found = _mismatches(network, checkpoint, options)
     path = executed_path(network, options.start_layer, found)
+    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
+    found += _impossible_buffers(buffers, device)
     is_sound = not errors_among(found)
     weights: Mapping[int, AssignedWeights] = {}
     if is_sound:
         weights = assign_weights(network, checkpoint, device, options.start_layer, found)
-    buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))
     return Groundwork(network, options, path, buffers, weights, is_sound, tuple(found))
 
 
@@ -64,6 +65,20 @@ def _mismatches(network: NetworkDescription, checkpoint: Checkpoint, options: Op
     if options.simple1b:
         message = "what 1-bit weights compute in the simple mode (XOR) is not known"
         found.append(error("simple1b", message, help="do without `--simple1b`"))
+    return found
+
+
+def _impossible_buffers(buffers: Sequence[RollingBuffer], device: Device) -> list[Diagnostic]:
+    """Data buffers that all memories together do not hold: nothing can be computed with them."""
+    capacity, found = MEMORIES * device.data_memory_bytes, []
+    for buffer in buffers:
+        values = buffer.shape.channels * buffer.shape.pixels
+        if values > capacity:
+            message = (
+                f"the data buffer `{buffer.name}` has {values} values, all data memories hold {capacity}"
+            )
+            mend = "write the `channels` and the `dim` that the model remembers"
+            found.append(error("input-too-large", message, buffer.span, f"{buffer.shape}", help=mend))
     return found
 
 

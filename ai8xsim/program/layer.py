@@ -58,8 +58,9 @@ def arriving(around: Surroundings, place: int, done: Done, found: Found) -> Arri
         return None
     join, data = join_and_shape
     operand = _operand_shape(layer, data, elementwise, found)
-    if operand is None or not flow.stated_channels(layer, operand, found):
+    if operand is None:
         return None
+    flow.check_stated_channels(layer, operand, found)
     pooling = flow.pooling_of(layer, operand, around.options.avg_pool_rounding)
     pooled = flow.pooled(layer, operand, pooling, found)
     return None if pooled is None else Arrival(inputs, join, elementwise, operand, pooling, pooled)
@@ -208,7 +209,8 @@ def _output_shape(
     layer: LayerDescription, data: Shape, convolution: Convolution | None, found: Found
 ) -> Shape | None:
     if not layer.has_convolution:
-        return _passed_through(layer, data, found)
+        _check_passed_on(layer, data, found)
+        return data
     if convolution is None:
         return None
     geometry, weight = convolution.geometry, convolution.weights.weight
@@ -228,12 +230,14 @@ def _output_shape(
     return None
 
 
-def _passed_through(layer: LayerDescription, data: Shape, found: Found) -> Shape | None:
-    if layer.out_channels is None or layer.out_channels.value == data.channels:
-        return data
-    message = f"{layer.title} states {layer.out_channels.value} output channels and passes {data.channels} on"
-    found.append(error("channel-mismatch", message, layer.out_channels.span))
-    return None
+def _check_passed_on(layer: LayerDescription, data: Shape, found: Found) -> None:
+    """Say if `out_channels` is not what a layer without weights passes on."""
+    if layer.out_channels and layer.out_channels.value != data.channels:
+        message = (
+            f"{layer.title} states {layer.out_channels.value} output channels and passes {data.channels} on"
+        )
+        mend = f"write `out_channels: {data.channels}`, or remove it"
+        found.append(error("channel-mismatch", message, layer.out_channels.span, help=mend))
 
 
 def _output_stage(around: Surroundings, place: int, found: Found) -> OutputStage | None:

@@ -54,5 +54,5 @@ def _endless(layer: LayerDescription, following: LayerDescription | None) -> Dia
     given = _jump(layer)
     title = following.title if following else ""
     message = f"{layer.title} goes on to {title}, which was executed before"
-    mend = "end the path with `next_sequence: stop`"
+    mend = f"end the path with `{given.key if given else 'next_sequence'}: stop`"
     return error("endless-path", message, given.span if given else layer.span, "never ends", help=mend)

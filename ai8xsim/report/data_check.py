@@ -10,7 +10,7 @@ from ai8xsim.data.findings.subject import Subject
 from ai8xsim.data.findings.values import channel_use
 from ai8xsim.data.reading import Reading
 from ai8xsim.diagnostics import printable
-from ai8xsim.report.terminal import console, plain_table
+from ai8xsim.report.terminal import console, plain_table, print_table
 
 SHOWN_CLASSES = 12
 
@@ -21,7 +21,7 @@ def print_data_check(subject: Subject) -> None:
     table = plain_table("set", "mode", "items", "read", "type", "shape", "from", "to")
     for reading in subject.readings:
         table.add_row(*(Text(printable(cell)) for cell in _row(reading)))
-    screen.print(table)
+    print_table(screen, table)
     for line in _facts(subject):
         screen.print(Text(printable(line)), soft_wrap=True)
 

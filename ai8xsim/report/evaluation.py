@@ -9,7 +9,7 @@ from ai8xsim.diagnostics import printable
 from ai8xsim.evaluate import Evaluation, Kind
 from ai8xsim.evaluate.document import TOP, flips
 from ai8xsim.evaluate.measures import class_measures, confused, mean
-from ai8xsim.report.terminal import console, plain_table
+from ai8xsim.report.terminal import console, plain_table, print_table
 
 SHOWN_CLASSES, SHOWN_FLIPS, SHOWN_CONFUSIONS = 40, 10, 5
 
@@ -77,7 +77,7 @@ def _print_classes(evaluation: Evaluation) -> None:
     for row in class_measures(evaluation.scores.pairs, evaluation.task.classes):
         ratios = map(_ratio, (row.precision, row.recall, row.f1, row.iou))
         table.add_row(Text(printable(row.name)), f"{row.support:,}", f"{row.answered:,}", *ratios)
-    console().print(table)
+    print_table(console(), table)
 
 
 def _share(part: int, whole: int) -> str:

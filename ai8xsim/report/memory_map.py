@@ -13,7 +13,7 @@ from ai8xsim.machine.lives import Live, lives
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.memory import plan_bias, plan_weights, quadrants_of, weight_capacity
 from ai8xsim.program import Layer, Program
-from ai8xsim.report.terminal import console, plain_table
+from ai8xsim.report.terminal import console, plain_table, print_table
 from ai8xsim.rules.needs import bias_needs, compute_words, weight_needs
 
 CELLS = 32
@@ -38,7 +38,7 @@ def print_memory_map(program: Program) -> None:
     screen = console()
     for title, table in parts:
         screen.print(title, highlight=False, soft_wrap=True)
-        screen.print(table)
+        print_table(screen, table)
 
 
 def place_table(program: Program) -> Table:

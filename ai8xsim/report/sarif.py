@@ -3,10 +3,12 @@
 Source: OASIS standard "Static Analysis Results Interchange Format (SARIF) Version 2.1.0".
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import quote
 
 from ai8xsim.codes import CODES
 from ai8xsim.diagnostics import Diagnostic, Severity, Span, printable
@@ -54,7 +56,7 @@ def _result(diagnostic: Diagnostic, rule: int) -> dict[str, Any]:
 
 def _location(span: Span) -> dict[str, Any]:
     path = PurePath(span.file)
-    uri = path.as_uri() if path.is_absolute() else path.as_posix().replace(" ", "%20")
+    uri = path.as_uri() if path.is_absolute() else quote(os.fsencode(path.as_posix()))
     location: dict[str, Any] = {"artifactLocation": {"uri": uri}}
     if span.line:
         end = span.column + max(1, span.length)

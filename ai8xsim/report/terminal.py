@@ -31,6 +31,7 @@ Labels = npt.NDArray[np.integer[Any]]
 
 SHOWN_VALUES = 32
 WIDE = 160
+UNLIMITED = 10_000
 NUMBERS = frozenset(
     {"layer", "saturated", "free", "bits", "kernels", "words", "bytes", "from", "filled", "TRAM words"}
 )
@@ -77,7 +78,7 @@ def print_trace(trace: Trace) -> None:
     table = plain_table("layer", "name", "operator", "output", "type", "saturated", "sha256")
     for layer in trace:
         table.add_row(*_row(layer))
-    screen.print(table)
+    print_table(screen, table)
     last = trace.layers[-1]
     if last.output.size <= SHOWN_VALUES:
         screen.print(f"output: {last.output.ravel().tolist()}", highlight=False, markup=False, soft_wrap=True)
@@ -87,6 +88,19 @@ def console() -> Console:
     """A console as wide as the terminal; wide enough for any table where there is none."""
     screen = Console()
     return screen if screen.is_terminal or "COLUMNS" in os.environ else Console(width=WIDE)
+
+
+def print_table(screen: Console, table: Table) -> None:
+    """Print a table whole. Where the terminal is too narrow it breaks the lines: half of a number would be another."""
+    freely = screen.options.update(width=UNLIMITED)
+    for column in table.columns:
+        if column.no_wrap:
+            parts = (column.header, *column.cells)
+            column.min_width = max(screen.measure(part, options=freely).maximum for part in parts)
+    least = screen.measure(table, options=freely).minimum
+    if least > screen.width:
+        table.width = least
+    screen.print(table, crop=False)
 
 
 def plain_table(*titles: str) -> Table:
@@ -123,7 +137,7 @@ def print_layers_compared(comparison: Comparison) -> None:
     table = plain_table("layer", "name", "theirs", "different", *measures)
     for layer in comparison.layers:
         table.add_row(*map(Text, _compared(layer)[: 4 + len(measures)]))
-    screen.print(table)
+    print_table(screen, table)
     lines = [f"not compared: {layer.title}, {layer.reason}" for layer in comparison.layers if layer.reason]
     if comparison.unmatched:
         lines.append("theirs alone, or part of other layers of ours: " + ", ".join(comparison.unmatched))
@@ -142,7 +156,7 @@ def print_losses(comparison: Comparison) -> None:
     for layer in comparison.worst_first:
         *head, _, _, largest, mean, sqnr, cosine = _compared(layer)
         table.add_row(*map(Text, (*head, sqnr, largest, mean, cosine)))
-    screen.print(table)
+    print_table(screen, table)
     for layer in comparison.layers:
         if layer.reason:
             screen.print(Text(printable(f"not compared: {layer.title}, {layer.reason}")), soft_wrap=True)
@@ -183,7 +197,7 @@ def print_quantized(quantized: Quantized) -> None:
             saturated,
         )
         table.add_row(*map(Text, (*cells, f"{layer.error:.3f}", "; ".join(layer.notes))))
-    screen.print(table)
+    print_table(screen, table)
     screen.print("rms error: what rounding took away, in units of the last place", highlight=False)
 
 
@@ -201,7 +215,7 @@ def print_demo(program: Program, ours: Trace, theirs: Trace, labels: Labels) -> 
     for mine, other in zip(ours, theirs, strict=True):
         different = int((mine.output != other.output).sum())
         table.add_row(*_row(mine)[:-1], f"{different} of {mine.output.size:,}")
-    screen.print(table)
+    print_table(screen, table)
     answers, others = (trace.output.reshape(count, -1).argmax(axis=1) for trace in (ours, theirs))
     right, agreeing = int((answers == labels).sum()), int((answers == others).sum())
     screen.print(f"accuracy: {right} of {count} images right ({right / count:.1%})", highlight=False)

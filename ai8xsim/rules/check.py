@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
-import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.checkpoint import Checkpoint
@@ -17,7 +16,7 @@ from ai8xsim.program.infer import infer_input_shape
 from ai8xsim.program.resolve import Draft, draft
 from ai8xsim.rules.subject import Needs, Rule, Subject
 from ai8xsim.rules.table import RULES
-from ai8xsim.samples import checked_samples
+from ai8xsim.samples import as_array, checked_samples
 
 Array = npt.NDArray[Any]
 ERRORS_OF_CHECK = frozenset({"hidden-wide"})  # computed as the loader does, but no chip can
@@ -72,8 +71,8 @@ def check(
     found: list[Diagnostic] = [*network.diagnostics, *(checkpoint.diagnostics if checkpoint else ())]
     subject = Subject(network, device, options, checkpoint)
     why = "it needs a checkpoint, which knows the numbers of channels"
+    array = _sample(sample, found)
     if checkpoint is not None:
-        array = _sample(sample, found)
         drafted, why = _draft(subject, checkpoint, array, found)
         if drafted is not None:
             subject = replace(subject, program=drafted.program, doubtful=drafted.doubtful)
@@ -84,7 +83,7 @@ def check(
     for rule in runnable:
         found += subject.once(rule.find)
     not_run = tuple(NotRun(rule.code, why) for rule in RULES if rule not in runnable)
-    deduced = subject.program.input_shape.array_shape if subject.program and sample is None else None
+    deduced = subject.program.input_shape.array_shape if subject.program and array is None else None
     return Findings(by_place(_as_errors(found)), not_run, deduced)
 
 
@@ -103,7 +102,11 @@ def _as_errors(found: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
 def _sample(sample: npt.ArrayLike | None, found: list[Diagnostic]) -> Array | None:
     if sample is None:
         return None
-    return np.asarray(sample)
+    try:
+        return as_array(sample)
+    except InputError as fault:
+        found += fault.diagnostics
+        return None
 
 
 def _draft(

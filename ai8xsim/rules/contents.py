@@ -50,8 +50,9 @@ def _is_protected(subject: Subject, layer: Layer) -> bool:
 
 def _writes_where_it_reads(program: Program, layer: Layer) -> bool:
     read, write = input_layout(layer), output_layout(layer)
-    if read.is_complete and write.is_complete:
-        memory_bytes = program.device.data_memory_bytes
+    memory_bytes = program.device.data_memory_bytes
+    fits = max(read.size_bytes, write.size_bytes) <= memory_bytes
+    if read.is_complete and write.is_complete and fits:
         is_read = np.zeros(
             MEMORIES * memory_bytes + 1, np.bool_
         )  # the last one stands for bytes beyond the end
@@ -142,10 +143,18 @@ def _unknown(subject: Subject, program: Program) -> frozenset[int]:
         for layer in program.layers
         if not (input_layout(layer).is_complete and output_layout(layer).is_complete)
         or (input_layout(layer).is_chw and layer is not program.layers[0])
+        or _fits_nowhere(program, layer)
         or _lacks_gap(subject, layer)
         or any(e.source is Source.BUFFER and e.index in homeless for e in layer.inputs)
     }
     return subject.doubtful | incomplete
+
+
+def _fits_nowhere(program: Program, layer: Layer) -> bool:
+    """Whether the layer's data is too large for any offset: that is said, and its bytes are too many to look at."""
+    read = 0 if is_streamed(program, layer) else input_layout(layer).size_bytes
+    write = 0 if streams_on(program, layer) else output_layout(layer).size_bytes
+    return max(read, write) > program.device.data_memory_bytes
 
 
 def _lacks_gap(subject: Subject, layer: Layer) -> bool:

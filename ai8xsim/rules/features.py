@@ -127,17 +127,23 @@ def _obstacles(layer: LayerDescription) -> Iterator[Given[Any]]:
 
 
 def pad_and_kernel(subject: Subject) -> Iterator[Diagnostic]:
-    """Padding that hides whole windows."""
+    """Padding that hides whole windows, whether it is stated or the default."""
     for layer in subject.network.layers:
-        if not layer.pad or layer.operation not in {"conv1d", "conv2d", "linear"}:
+        if layer.operation not in {"conv1d", "conv2d", "linear"}:
             continue
+        default = 0 if layer.operation == "linear" else 1
+        pad = layer.pad.value if layer.pad else default
         kernel = min(kernel_size_of(layer)) if layer.operation != "conv1d" else kernel_size_of(layer)[0]
-        if layer.pad.value >= kernel:
-            message = f"{layer.title} pads by {layer.pad.value}, its kernel has {kernel}"
-            mend = f"write `pad: {kernel - 1}`" + (
-                " or a larger kernel" if kernel < 3 and layer.operation != "linear" else ""
-            )
-            yield error("pad-and-kernel", message, layer.pad.span, help=mend)
+        if pad < kernel:
+            continue
+        mend = f"write `pad: {kernel - 1}`"
+        if layer.pad is None:
+            message = f"{layer.title} has no `pad` and pads by {pad}, its kernel has {kernel}"
+        else:
+            message = f"{layer.title} pads by {pad}, its kernel has {kernel}"
+            mend += " or a larger kernel" if kernel < 3 and layer.operation != "linear" else ""
+        span = (layer.pad or layer.kernel_size or layer.processors).span
+        yield error("pad-and-kernel", message, span, help=mend)
 
 
 def flatten_combination(subject: Subject) -> Iterator[Diagnostic]:
@@ -220,6 +226,7 @@ def unaligned_offset(subject: Subject) -> Iterator[Diagnostic]:
     network = subject.network
     given = [(layer.title, g) for layer in network.layers for g in (layer.in_offset, layer.out_offset) if g]
     given += [(f"the data buffer `{buffer.name.value}`", buffer.offset) for buffer in network.data_buffer]
+    given += [(f"`unload` entry {number}", entry.offset) for number, entry in enumerate(network.unload)]
     for title, offset in given:
         if offset.value % 4:
             message = f"{title}: `{offset.key}` is {offset.value:#06x}, no multiple of 4"

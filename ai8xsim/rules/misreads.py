@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ai8xsim.diagnostics import Diagnostic, Severity, error
+from ai8xsim.layout import pass_count
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
 from ai8xsim.machine.moves import Statement, free_place, mends
 from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
@@ -221,7 +222,8 @@ def _same_gap(program: Program, writer: Layer, reader: Layer) -> str:
     ]
     if others:
         mend += f", and let {others[0].title} read a pass-through that copies it with `write_gap: {written}`"
-    return f"write `read_gap: {written}`, or {mend}" if program.device.supports_read_gap else mend
+    can_leave_out = program.device.supports_read_gap and pass_count(reader.operand_shape.channels) == 1
+    return f"write `read_gap: {written}`, or {mend}" if can_leave_out else mend
 
 
 def _together(

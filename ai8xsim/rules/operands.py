@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ai8xsim.diagnostics import Diagnostic, error
+from ai8xsim.layout import pass_count
 from ai8xsim.machine.places import operand_count, output_layout
 from ai8xsim.program import Layer
 from ai8xsim.program.operations import Source
@@ -116,6 +117,6 @@ def _by_copy(subject: Subject, producer: Layer, rival: Layer, gap: int, what: st
         f"{rival.title} reads it too, without gaps: let a pass-through copy it, with {what}, "
         f"and name the pass-through in `in_sequences`"
     )
-    if subject.device.supports_read_gap:
+    if subject.device.supports_read_gap and pass_count(rival.operand_shape.channels) == 1:
         mend += f"; or write `write_gap: {gap}` in {producer.title}, and `read_gap: {gap}` in {rival.title}"
     return mend

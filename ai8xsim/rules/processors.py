@@ -1,8 +1,9 @@
 """Processor maps: how many bits, and which."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ai8xsim.device import PROCESSORS_PER_MEMORY, PROCESSORS_PER_QUADRANT
+from ai8xsim.device import MEMORIES, PROCESSORS_PER_MEMORY, PROCESSORS_PER_QUADRANT
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import enabled, suggested_processors
 from ai8xsim.machine.places import input_layout
@@ -13,14 +14,32 @@ from ai8xsim.machine.processors import (
     pass_through_faults,
 )
 from ai8xsim.memory import quadrants_of
+from ai8xsim.program import Layer
+from ai8xsim.rules.streams import fed_processors
 from ai8xsim.rules.subject import Subject
 
 
 def processor_count(subject: Subject) -> Iterator[Diagnostic]:
     """Maps that do not fit the input channels."""
+    if subject.program is None:
+        return
     for layer in subject.layers:
         if layer.index not in subject.doubtful:
-            yield from input_processor_faults(layer)
+            faults = input_processor_faults(subject.program, layer)
+            yield from (_fed(subject, layer, fault) for fault in faults)
+
+
+def _fed(subject: Subject, layer: Layer, fault: Diagnostic) -> Diagnostic:
+    """The fault with a map that FIFOs can feed, where they feed the layer."""
+    fed = _fed_by_fifo(subject, layer)
+    return fault if fed is None else replace(fault, help=f"write `processors: {fed:#018x}`, which FIFOs feed")
+
+
+def _fed_by_fifo(subject: Subject, layer: Layer) -> int | None:
+    """Processors for the layer that FIFOs can feed; None where none feeds it, or too few."""
+    if layer is not subject.layers[0] or not subject.has_fifo:
+        return None
+    return fed_processors(subject, input_layout(layer).expected_processors)
 
 
 def output_processor_count(subject: Subject) -> Iterator[Diagnostic]:
@@ -53,6 +72,10 @@ def shared_chw_memory(subject: Subject) -> Iterator[Diagnostic]:
         if layout.is_chw and len(layout.memories) < len(enabled(layout.processors)):
             message = f"{layer.title} reads CHW data with several processors of one memory instance"
             mend = f"write `processors: 0x{suggested_processors(layout):016x}`, every fourth processor"
+            if layout.expected_processors > MEMORIES:
+                mend = f"write `data_format: HWC`: there are {MEMORIES} memory instances, for as many CHW channels"
+            elif (fed := _fed_by_fifo(subject, layer)) is not None:
+                mend = f"write `processors: {fed:#018x}`, which FIFOs feed"
             why = "four processors share a memory, and a CHW word belongs to one channel"
             yield error("shared-chw-memory", message, layer.span_of("processors"), notes=(why,), help=mend)
 

@@ -104,16 +104,29 @@ def fifo_processors(subject: Subject) -> Iterator[Diagnostic]:
     first = subject.first
     if not subject.has_fifo:
         return
-    is_chw = first.data_format is not None and first.data_format.value == "chw"
-    allowed = CHW_FIFO_PROCESSORS if is_chw else HWC_FIFO_PROCESSORS
-    if (subject.options.fast_fifo or subject.options.fast_fifo_quad) and not is_chw:
-        allowed = FAST_FIFO_PROCESSORS
+    allowed = _allowed(subject)
     others = enabled(first.processors.value & ~allowed)
-    if others and first.processors.value.bit_count() <= allowed.bit_count():
+    fed = fed_processors(subject, first.processors.value.bit_count())
+    if others and fed is not None:
         message = f"{first.title} reads by FIFO with processor {others[0]}, which no FIFO feeds"
-        names = FIFO_NAMES[allowed]
-        mend = f"use processors {names}"
+        mend = f"write `processors: {fed:#018x}`, among the processors {FIFO_NAMES[allowed]}"
         yield error("fifo-processors", message, first.processors.span, help=mend)
+
+
+def fed_processors(subject: Subject, count: int) -> int | None:
+    """So many processors that FIFOs can feed, as a map; None where there are fewer."""
+    allowed = _allowed(subject)
+    fed = enabled(allowed)[:count]
+    return sum(1 << processor for processor in fed) if len(fed) == count else None
+
+
+def _allowed(subject: Subject) -> int:
+    """The processors that FIFOs can feed."""
+    first = subject.first
+    if first.data_format is not None and first.data_format.value == "chw":
+        return CHW_FIFO_PROCESSORS
+    is_fast = subject.options.fast_fifo or subject.options.fast_fifo_quad
+    return FAST_FIFO_PROCESSORS if is_fast else HWC_FIFO_PROCESSORS
 
 
 def fifo_start(subject: Subject) -> Iterator[Diagnostic]:

@@ -1,6 +1,17 @@
 """The table of rules: one row a code."""
 
-from ai8xsim.rules import advice, contents, features, limits, memories, operands, processors, rings, streams
+from ai8xsim.rules import (
+    advice,
+    contents,
+    features,
+    limits,
+    memories,
+    operands,
+    processors,
+    rings,
+    streams,
+    unload,
+)
 from ai8xsim.rules.subject import Needs, Rule
 
 DESCRIPTION, CHECKPOINT, PROGRAM = Needs.DESCRIPTION, Needs.CHECKPOINT, Needs.PROGRAM
@@ -15,6 +26,7 @@ RULES = (
     Rule("hidden-chw", DESCRIPTION, features.hidden_chw),
     Rule("buffer-address", DESCRIPTION, features.buffer_address),
     Rule("unaligned-offset", DESCRIPTION, features.unaligned_offset),
+    Rule("unload-place", DESCRIPTION, unload.unload_place),
     Rule("too-many-streaming-layers", DESCRIPTION, streams.too_many_streaming_layers),
     Rule("late-streaming", DESCRIPTION, streams.late_streaming),
     Rule("streaming-without-fifo", DESCRIPTION, streams.streaming_without_fifo),

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import MAX78000, MAX78002, InputError, Machine, Program, ResolveError, Simulator
+from ai8xsim.engine.portable import Output
 from ai8xsim.layout import DataLayout
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.data_memory import DataMemory
@@ -80,15 +81,44 @@ def test_no_wrong_output_is_silent_and_every_misread_is_found(program: Program) 
     assert readers == SlowMemory(program).misreading_layers()
 
 
-@pytest.mark.parametrize("device", [MAX78000, MAX78002])
-def test_working_row_by_row_computes_the_same(device: object) -> None:
-    """Where nothing overlaps, the order within a layer does not matter."""
-    program = skip_network(device)
+def row_by_row(program: Program) -> list[Output]:
+    """What the layers compute if each of them works row by row, as where it writes over its own input."""
     plan = tuple(replace(access, has_hazard=True) for access in accesses(program))
     outputs = DataMemory(program, plan).inference(SAMPLES[:1].transpose(0, 2, 3, 1))
-    trace = Simulator(program).run(SAMPLES[0])
-    for layer in trace:
-        assert np.array_equal(outputs[layer.index].data[0].transpose(2, 0, 1), layer.samples[0])
+    return [outputs[layer.index] for layer in program.layers]
+
+
+@pytest.mark.parametrize("device", [MAX78000, MAX78002])
+def test_working_row_by_row_computes_the_same(device: object) -> None:
+    """Where nothing overlaps, the order within a layer does not matter, neither for values nor for what saturates."""
+    program = skip_network(device)
+    for output, layer in zip(row_by_row(program), Simulator(program).run(SAMPLES[0]), strict=True):
+        assert np.array_equal(output.data[0].transpose(2, 0, 1), layer.samples[0])
+        assert output.saturated == layer.saturated
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["max_pool", "avg_pool"]),
+    st.tuples(*[st.integers(1, 3)] * 2),
+    st.integers(1, 3),
+    st.tuples(*[st.integers(1, 3)] * 2),
+    st.sampled_from(["none", "conv2d", "conv2d, output_width: 32"]),
+)
+def test_pools_work_row_by_row(
+    kind: str, size: tuple[int, int], stride: int, dilation: tuple[int, int], op: str
+) -> None:
+    """A window's rows may lie apart; its count of windows is that of the whole picture, not of one row of it."""
+    pool = f"{kind}: {[*size]}, pool_stride: {stride}, pool_dilation: {[*dilation]}"
+    layers = f"- {{processors: 0x7, op: {op}, kernel_size: 1x1, pad: 0, out_offset: 0x400, {pool}}}"
+    weights = [] if op == "none" else [random_int8(1, 3, 3, 1, 1)]
+    try:
+        program = program_of(layers, *weights, input_shape=(3, 6, 5), device=MAX78002)
+    except ResolveError:
+        assume(False)
+    (output,), (layer,) = row_by_row(program), Simulator(program).run(SAMPLES[0])
+    assert np.array_equal(output.data[0].transpose(2, 0, 1), layer.samples[0])
+    assert output.saturated == layer.saturated
 
 
 def test_an_output_that_overtakes_its_input_is_computed_from_what_is_there() -> None:

@@ -1,18 +1,26 @@
 """`check`: what it applies, what it says it could not, and how it goes on behind a fault."""
 
 import json
-from pathlib import Path
+import os
+import tracemalloc
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from ai8xsim import MAX78000, MAX78002, Severity, check, read_checkpoint, read_network
+from ai8xsim import MAX78000, MAX78002, ResolveError, Severity, check, read_checkpoint, read_network, resolve
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
 from ai8xsim.device import Device
+from ai8xsim.diagnostics import Span, error
 from ai8xsim.network import parse_network
+from ai8xsim.report.sarif import sarif
 from ai8xsim.rules import RULES
 from ai8xsim.rules.subject import Needs
 
@@ -84,6 +92,15 @@ def test_an_unaligned_offset_is_one_fault_and_not_two() -> None:
     - {processors: 0xf, op: conv2d, in_offset: 0x1004, out_offset: 0x2000}
     """
     assert codes_of(layers, MAX78000, (4, 4, 3, 3), (4, 4, 3, 3)) == ["unaligned-offset"]
+
+
+def test_an_unaligned_unload_is_a_fault() -> None:
+    text = "arch: a\ndataset: b\nunload:\n  - {processors: 1, channels: 1, dim: 4, offset: 0x2002}\n"
+    reading = parse_network(text + "layers:\n  - {processors: 1, op: none, out_offset: 0x2000}\n")
+    assert reading.network is not None
+    (found,) = check(reading.network, MAX78000)
+    assert (found.code, found.span and found.span.line) == ("unaligned-offset", 4)
+    assert found.help == "write `offset: 0x2000` or `0x2004`"
 
 
 def test_forgotten_operations_are_named() -> None:
@@ -261,6 +278,57 @@ def test_a_sample_out_of_range_is_a_finding() -> None:
     assert [d.code for d in findings] == ["sample-range"]
 
 
+@pytest.mark.parametrize("sample", [[[1, 2], [3]], torch.zeros(1, 8, 8, device="meta")])
+def test_what_is_no_array_is_a_finding_too(sample: object) -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    found = check(network, MAX78000, checkpoint, sample)  # type: ignore[arg-type]
+    assert [d.code for d in found] in (["sample-shape"], ["sample-type"])
+    assert (found.not_run, found.deduced) == ((), (1, 8, 8))
+
+
+def test_a_sample_may_be_a_tensor_of_a_graph() -> None:
+    network, checkpoint = (
+        read_network(DIGITS / "network.yaml"),
+        read_checkpoint(DIGITS / "checkpoint.pth.tar"),
+    )
+    assert not check(network, MAX78000, checkpoint, torch.zeros(1, 8, 8, requires_grad=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("streaming", ["", ", streaming: true"])
+def test_data_too_large_for_any_place_is_not_looked_at_byte_by_byte(streaming: str) -> None:
+    """64 channels of 1024x1024 pixels in four layers: the tags of their bytes alone would take gigabytes."""
+    first = (
+        f"- {{processors: 0xffffffffffffffff, op: conv2d, in_dim: [1024, 1024], out_offset: 0{streaming}}}"
+    )
+    layers = "\n".join([first] + ["- {processors: 0xffffffffffffffff, op: conv2d, out_offset: 0}"] * 3)
+    checkpoint = checkpoint_of(*[(64, 64, 3, 3)] * 4)
+    tracemalloc.start()
+    try:
+        found = check(network_of(layers), MAX78000, checkpoint)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 26
+    assert sum(d.code in {"input-too-large", "output-too-large"} for d in found) == 5
+    assert not found.not_run
+
+
+@given(st.integers(1, 16384), st.lists(st.integers(1, 4096), min_size=2, max_size=2))
+def test_a_data_buffer_that_no_memory_holds_is_a_fault(channels: int, dim: list[int]) -> None:
+    buffers = f"  - {{name: past, processors: 0xf, channels: {channels}, dim: {dim}, offset: 0}}"
+    network = network_of("- {processors: 0xf, op: conv2d, out_offset: 0x4000}", buffers)
+    is_possible = channels * dim[0] * dim[1] <= 16 * MAX78000.data_memory_bytes
+    checkpoint = checkpoint_of((4, 4, 3, 3))
+    assume(not is_possible)
+    (found,) = check(network, MAX78000, checkpoint, np.zeros((4, 8, 8)))
+    assert (found.code, found.span and found.span.line) == ("input-too-large", 6)
+    with pytest.raises(ResolveError, match="all data memories hold 524288"):
+        resolve(network, checkpoint, MAX78000, (4, 8, 8))
+
+
 def test_findings_are_a_sequence() -> None:
     network = network_of("- {op: conv2d}\n- {op: conv2d, pad: 2, kernel_size: 1x1}")
     findings = check(network, MAX78000)
@@ -324,6 +392,22 @@ def test_sarif_names_rule_and_place(tmp_path: Path) -> None:
     assert region == {"startLine": 6, "startColumn": 17, "endColumn": 23}
     with pytest.raises(Exception, match="exists"):
         run(FAULTS / "unaligned-offset.yaml", "--sarif", target)
+
+
+@pytest.mark.parametrize("is_absolute", [False, True])
+@given(
+    st.text(st.characters(exclude_characters="/\0"), min_size=1).filter(lambda name: name not in {".", ".."})
+)
+def test_sarif_names_files_by_their_uri(is_absolute: bool, name: str) -> None:
+    """`#`, `%`, `?`, a blank or an umlaut in a name is no part of the address's grammar."""
+    path = PurePosixPath("/work" if is_absolute else "work", os.fsdecode(name.encode(errors="replace")))
+    (result,) = sarif([error("empty-file", "empty", Span(str(path)))])["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    parts = urlsplit(uri)
+    assert parts.scheme == ("file" if is_absolute else "")
+    assert unquote(parts.path) == str(path)
+    assert uri.isascii()
+    assert not set(uri) & {" ", "#", "?"}
 
 
 def test_a_description_that_cannot_be_read_leaves_the_other_files_to_be_read(tmp_path: Path) -> None:

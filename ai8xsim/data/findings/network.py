@@ -44,7 +44,7 @@ def network_input(subject: Subject, against: Against) -> Found:
             yield NotRun("network-input", "layers do not state `out_channels`; give --checkpoint")
             return
     else:
-        found = tuple(input_processor_faults(program.layers[0]))
+        found = tuple(input_processor_faults(program, program.layers[0]))
         if not found:
             yield from _class_count(subject, program)
     if found:
