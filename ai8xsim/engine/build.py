@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
 from ai8xsim.kernels.generated.steps import STEP, Kind
-from ai8xsim.kernels.generated.targets import NARROW_INPUTS, Target
+from ai8xsim.kernels.generated.targets import Target
 
 # Values of activations that should stay in a core's cache; as many samples go together as fit.
 CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
@@ -194,7 +194,7 @@ def _work(draft: Draft, taps: int) -> int:
     if draft.kind is Kind.MULTIPLY:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
     if draft.kind is Kind.MULTIPLY_NARROW:
-        return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * NARROW_INPUTS
+        return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * draft.fields["inputs"]
     return EFFORT_OF_A_PIXEL + EFFORT[draft.kind] * values * taps
 
 

@@ -1,7 +1,7 @@
 """Convolutions as steps: which pixels meet which taps, and the weights in the matching order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
-from ai8xsim.kernels.generated.targets import NARROW_INPUTS
+from ai8xsim.kernels.generated.targets import FOUR
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.program.operations import Activation, Convolution, Layer, OutputStage
 
@@ -59,15 +59,15 @@ def flattens_itself(layer: Layer) -> bool:
 class PackedTaps:
     """Taps, their weights as kernels read them, and the groups of `inputs` in a run.
 
-    kind: MULTIPLY, or MULTIPLY_NARROW, with the fields of a step that only that has.
+    narrow: the numbers of the narrow blocks that multiply them, if there are any.   unit: adjacent pixels in a block.
     """
 
     taps: Taps
     weights: npt.NDArray[np.uint8]
     groups: int
     inputs: int
-    kind: Kind = Kind.MULTIPLY
-    fields: dict[str, int] = field(default_factory=dict)
+    narrow: range = range(0)
+    unit: int = 1
 
 
 class Met(NamedTuple):
@@ -189,8 +189,9 @@ class _Work:
     ) -> None:
         """An ordinary convolution; pixels at the border may leave out what meets padding only."""
         taps, x = _taps(self._x, weight_oihw, geometry), self._x
-        packed = self._packed(taps, output.rows * output.columns, (output, stage))
-        for (rows, _), (columns, _), met in _parts(taps, geometry, (x, output), packed.inputs):
+        is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0
+        packed = self._packed(taps, output.rows * output.columns, (output, stage), is_adjacent)
+        for (rows, _), (columns, _), met in _parts(packed, geometry, x, output):
             first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
             count = (len(rows), len(columns))
             corner = (first[0] - geometry.padding[0], first[1] - geometry.padding[1])
@@ -234,40 +235,36 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _packed(self, taps: Taps, pixels: int, results: Results) -> PackedTaps:
+    def _packed(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool = False) -> PackedTaps:
+        """is_adjacent: whether every 4 pixels of the input are."""
         target, run = self._builder.target, taps.weight_otr.shape[2]
-        blocks = self._narrow_blocks(taps, pixels, results)
-        if blocks:
-            groups = -(-run // NARROW_INPUTS)
-            weights = packing.pack_narrow_weights(taps.weight_otr, groups)
-            return PackedTaps(taps, weights, groups, NARROW_INPUTS, Kind.MULTIPLY_NARROW, blocks)
+        narrow = self._narrow_blocks(taps, pixels, results, is_adjacent)
+        if narrow:
+            block = target.narrow_blocks[narrow.start]
+            weights = packing.pack_narrow_weights(taps.weight_otr, block.inputs)
+            unit = FOUR if block.is_adjacent else 1
+            return PackedTaps(taps, weights, -(-run // block.inputs), block.inputs, narrow, unit)
         groups = packing.inputs_together(target, run, single_pixel=pixels == 1)
         weights = packing.pack_weights(target, taps.weight_otr, groups)
         return PackedTaps(taps, weights, groups, target.products)
 
-    def _narrow_blocks(self, taps: Taps, pixels: int, results: Results) -> dict[str, int]:
-        """The fields of narrow blocks, where they make activations and multiply no more zeros than others."""
-        (output, stage), target = results, self._builder.target
-        blocks, run = target.narrow_range(output.channels), taps.weight_otr.shape[2]
-        if blocks is None or stage is None or pixels == 1:
-            return {}
-        if packing.narrow_products_of(output.channels, run) > packing.products_of(
-            target, output.channels, run
-        ):
-            return {}
-        return {
-            "fours": output.channels // 4,
-            "block_pixels": len(target.block_table()),
-            "first_block": blocks[0],
-            "last_block": blocks[1],
-        }
+    def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
+        """Narrow blocks, where they make activations and multiply no more zeros than others."""
+        (output, stage), target, run = results, self._builder.target, taps.weight_otr.shape[2]
+        numbers = target.narrow_numbers(output.channels, is_adjacent and self._x.pixel_step <= FOUR)
+        if stage is None or pixels == 1 or not numbers:
+            return range(0)
+        products = packing.narrow_products_of(
+            output.channels, run, target.narrow_blocks[numbers.start].inputs
+        )
+        return numbers if products <= packing.products_of(target, output.channels, run) else range(0)
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
         """The pixels that meet a part of the kernel."""
         (output, stage), taps = results, packed.taps
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
-        is_whole, is_narrow = met.run == taps.all.run, packed.kind is Kind.MULTIPLY_NARROW
+        is_whole = met.run == taps.all.run
         numbers = {
             "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
@@ -275,17 +272,30 @@ class _Work:
             "first_tap": met.taps.start,
             "all_taps": len(taps.offsets),
         }
+        if packed.narrow:
+            numbers |= self._narrow_fields(packed, output)
         draft = Draft(
-            packed.kind,
+            Kind.MULTIPLY_NARROW if packed.narrow else Kind.MULTIPLY,
             output.region,
             (self._x.region,),
             pixels,
             taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
-            starts=starts if is_narrow else packing.in_lane_order(self._builder.target, starts),
-            fields=self._fields(output, stage) | numbers | packed.fields,
+            starts=starts if packed.narrow else packing.in_lane_order(self._builder.target, starts),
+            fields=self._fields(output, stage) | numbers,
         )
         self._builder.add(draft)
+
+    def _narrow_fields(self, packed: PackedTaps, output: Tensor) -> dict[str, int]:
+        return {
+            "fours": output.channels // FOUR,
+            "block_pixels": len(self._builder.target.block_table()),
+            "first_block": packed.narrow[0],
+            "last_block": packed.narrow[-1],
+            "inputs": packed.inputs,
+            "unit": packed.unit,
+            "pixel_step": self._x.pixel_step,
+        }
 
     def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> npt.NDArray[np.int32]:
         shift = None if stage is None else 7 - stage.shift
@@ -305,16 +315,17 @@ class _Work:
 
 
 def _parts(
-    taps: Taps, geometry: ConvolutionGeometry, shapes: tuple[Tensor, Tensor], products: int
+    packed: PackedTaps, geometry: ConvolutionGeometry, x: Tensor, output: Tensor
 ) -> Iterator[tuple[Part, Part, Met]]:
-    """Rows and columns of outputs, and what they meet; shapes: input and output.
+    """Rows and columns of outputs, and what they meet.
 
     Where a tap is a row of the kernel, fewer rows are fewer taps. Where its run is that row's columns, and each of
-    them fills groups of `products` inputs, fewer columns are a shorter run.
+    them fills groups of inputs, fewer columns are a shorter run; but adjacent pixels stay together.
     """
-    (x, output), step = shapes, shapes[0].pixel_step
+    taps, step = packed.taps, x.pixel_step
     by_rows = len(taps.offsets) == geometry.kernel_size[0]
-    by_columns = by_rows and len(taps.all.run) == geometry.kernel_size[1] * step and step % products == 0
+    is_row = by_rows and len(taps.all.run) == geometry.kernel_size[1] * step
+    by_columns = is_row and step % packed.inputs == 0 and packed.unit == 1
     rows = [Part(range(output.rows), taps.all.taps)]
     columns = every_column = [Part(range(output.columns), range(geometry.kernel_size[1]))]
     if by_rows:

@@ -98,6 +98,9 @@ def written_programs() -> list[Program]:
             rounding=True,
         ),
         program_of(
+            "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(20, 16, 3, 3, 3), input_shape=(3, 3, 8)
+        ),
+        program_of(
             "- {op: conv2d, pad: 1, dilation: 2, groups: 2, avg_pool: [3, 2], pool_stride: 1, output_shift: -1}",
             random_int8(16, 6, 3, 3, 3),
             input_shape=(6, 9, 8),
@@ -283,8 +286,8 @@ def _has_narrow_blocks(target: Target) -> bool:
     return bool(target.narrow_blocks)
 
 
-def _outputs_first(step: Any, weight_otr: Any, groups: int) -> Any:
-    packed = step(weight_otr, groups).reshape(-1, 4, 4)
+def _outputs_first(step: Any, weight_otr: Any, inputs: int) -> Any:
+    packed = step(weight_otr, inputs).reshape(-1, 4, 4)
     return np.ascontiguousarray(packed.transpose(0, 2, 1)).ravel()
 
 
@@ -324,10 +327,17 @@ FAULTS: dict[str, Planted] = {
         replaced(packing, "in_lane_order", lambda _, target, starts: starts), _deals_out_channels
     ),
     "channels of narrow blocks turned round": Planted(
-        replaced(packing, "pack_narrow_weights", lambda step, w, groups: step(w[::-1], groups)), _has_narrow_blocks
+        replaced(packing, "pack_narrow_weights", lambda step, w, inputs: step(w[::-1], inputs)), _has_narrow_blocks
     ),
     "weights of narrow blocks dealt out by outputs first": Planted(
         replaced(packing, "pack_narrow_weights", _outputs_first), _has_narrow_blocks
+    ),
+    "pixels that are not adjacent taken for adjacent": Planted(
+        replaced(Target, "narrow_numbers", lambda step, target, channels, _: step(target, channels, True)),
+        _has_narrow_blocks,
+    ),
+    "adjacent pixels taken for others": Planted(
+        drafted(Kind.MULTIPLY_NARROW, given("pixel_step", lambda step: step - 1)), _has_narrow_blocks
     ),
     "small groups of vectors first": Planted(
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])

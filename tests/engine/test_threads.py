@@ -117,6 +117,16 @@ def test_batches_of_1_to_50_are_the_same_with_any_number_of_threads(threads: int
     assert departure(machine, mixed_program(), batches) is None
 
 
+@pytest.mark.usefixtures("all_work_is_shared")
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_adjacent_pixels_stay_together(threads: int) -> None:
+    program = program_of(
+        "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(0, 16, 3, 3, 3), input_shape=(3, 9, 12)
+    )
+    samples = [random_int8(count, count, 3, 9, 12) for count in (1, 1, 2, 3, 50)]
+    assert departure(Simulator(program, threads=threads), program, samples) is None
+
+
 def test_every_kind_of_step_is_large_enough_to_be_shared() -> None:
     """Or else the tests below would prove little."""
     target = choose_target()

@@ -12,7 +12,7 @@ from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
-from ai8xsim.kernels.generated.targets import NARROW_INPUTS, TARGETS, Target, available_targets
+from ai8xsim.kernels.generated.targets import FOUR, TARGETS, Target, available_targets
 from tests.kernels.cases import Array, seeds, values
 from tests.kernels.generated import (
     OUTSIDE,
@@ -83,7 +83,7 @@ class Work:
     """A drawn case over memory of its own, and what NumPy makes of it."""
 
     def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
-        self.target, self.case, self.width = target, case, width
+        self.target, self.case, self.width, self.input_step = target, case, width, 0
         self.random = np.random.default_rng(case.seed)
         self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
         self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
@@ -105,6 +105,13 @@ class Work:
     def _input_offsets(self, pixels: int) -> Array:
         return self.random.integers(0, REACH, pixels).astype(np.int32)
 
+    def lay_side_by_side(self, step: int) -> None:
+        """Every four pixels read `step` values apart."""
+        self.input_step = step
+        self.pixels[:, 1] = np.repeat(self.pixels[::FOUR, 1], FOUR) + step * (
+            np.arange(len(self.pixels)) % FOUR
+        )
+
     def job(self, groups: int, weights: Array, starts: Array, group_bytes: int | None = None) -> Job:
         return Job(
             activations=self.inputs.address,
@@ -120,6 +127,7 @@ class Work:
             floor=self.target.marker.zero + self.case.floor,
             width=self.width,
             is_wide=int(self.case.shift is None),
+            input_step=self.input_step,
         )
 
     def starts(self, weight_ok: Array) -> Array:
@@ -179,21 +187,24 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
     ("target", "number"),
     NARROW_BLOCKS,
     ids=[
-        f"{target.name}-{target.narrow_blocks[number].pixels}x{target.narrow_blocks[number].fours}"
+        f"{target.name}-{'-'.join(map(str, target.narrow_blocks[number]))}"
         for target, number in NARROW_BLOCKS
     ],
 )
-@given(case=works())
+@given(case=works(), step=st.integers(1, FOUR))
 @drawn
-def test_a_narrow_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -> None:
+def test_a_narrow_block_sums_what_numpy_sums(target: Target, number: int, case: Case, step: int) -> None:
     block = target.narrow_blocks[number]
-    width, case = 4 * block.fours, case._replace(shift=case.shift or 0)
+    width, case = FOUR * block.fours, case._replace(shift=case.shift or 0)
     work = Work(target, case, block.pixels, width)
+    if block.is_adjacent:
+        work.lay_side_by_side(step)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
-    groups = -(-case.run // NARROW_INPUTS)
-    weights = packing.pack_narrow_weights(*_with_others_behind(NARROW_INPUTS, case, weight_otr, groups))
+    groups = -(-case.run // block.inputs)
+    padded, _ = _with_others_behind(block.inputs, case, weight_otr, groups)
+    weights = packing.pack_narrow_weights(padded, block.inputs)
     before = work.outputs.copy()
-    job = work.job(groups, weights, work.starts(weight_otr.reshape(width, -1)), width * NARROW_INPUTS)
+    job = work.job(groups, weights, work.starts(weight_otr.reshape(width, -1)), width * block.inputs)
     multiply_narrow(target.marker, number, job)
     work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
 
@@ -205,13 +216,14 @@ def test_the_largest_sums_of_narrow_blocks_are_exact(target: Target) -> None:
     for number, block in enumerate(target.narrow_blocks):
         for activation, weight in [(127, -128), (127, 127), (-128, -128), (-128, 127)]:
             case = Case(0, taps, run, 0, 22, -128, False)
-            work = Work(target, case, block.pixels, 4 * block.fours)
+            work = Work(target, case, block.pixels, FOUR * block.fours)
+            work.lay_side_by_side(1)
             data = np.full(2 * OUTSIDE + 4 * REACH + taps * run, activation, np.int8)
             work.inputs = memory(target, data, OUTSIDE + REACH)
             weight_otr = np.full((work.width, taps, run), weight, np.int8)
-            weights = packing.pack_narrow_weights(weight_otr, run // NARROW_INPUTS)
+            weights = packing.pack_narrow_weights(weight_otr, block.inputs)
             starts = work.starts(weight_otr.reshape(work.width, -1))
-            multiply_narrow(target.marker, number, work.job(run // NARROW_INPUTS, weights, starts))
+            multiply_narrow(target.marker, number, work.job(run // block.inputs, weights, starts))
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
             sums = np.int64(activation) * weight * taps * run
             assert (numbers(target, stored) == scaled_half_up(sums, 22).clip(-128, 127)).all()
@@ -292,10 +304,12 @@ def test_every_weight_is_packed_once(target: Target, outputs: int) -> None:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_narrow_blocks_of_some_channels_stand_together_the_largest_first(target: Target) -> None:
     for channels in range(1, 70):
-        found = target.narrow_range(channels)
-        fitting = [block for block in target.narrow_blocks if 4 * block.fours == channels]
-        between = [] if found is None else list(target.narrow_blocks[found[0] : found[1] + 1])
-        assert between == sorted(fitting, reverse=True)
+        for is_adjacent in (False, True):
+            found = [target.narrow_blocks[number] for number in target.narrow_numbers(channels, is_adjacent)]
+            fours = [block.fours for block in target.narrow_blocks if block.is_adjacent == is_adjacent]
+            assert len(found) == fours.count(channels / FOUR)
+            assert found == sorted(found, reverse=True)
+            assert {block.is_adjacent for block in found} <= {is_adjacent}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

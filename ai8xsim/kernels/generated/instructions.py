@@ -240,6 +240,13 @@ def _concatenated(builder: Builder, pair: list[Value]) -> Value:
     return builder.shuffle_vector(left, right, ir.Constant(vector(I32, 2 * lanes), list(range(2 * lanes))))
 
 
+def bytes_within_quarters(builder: Builder, values: Value, places: Value) -> Value:
+    """A vector of 64 bytes: each is the one at its place, 0 to 15, in its quarter of `values`."""
+    octets = vector(I8, 64)
+    operands = [builder.bitcast(values, octets), builder.bitcast(places, octets)]
+    return _call(builder, "llvm.x86.avx512.pshuf.b.512", octets, operands)
+
+
 def variable(builder: Builder, value: Value) -> Value:
     """A place for values that LLVM keeps in a register, if it is only read and written whole."""
     made = cgutils.alloca_once(builder, value.type)

@@ -59,6 +59,7 @@ class Job(NamedTuple):
     floor: int  # least activation, as memory holds it
     width: int  # channels to store, of the block's vectors
     is_wide: int  # whether the sums are stored, not activations
+    input_step: int  # of a narrow block of adjacent pixels: values from pixel to pixel, at most 4
 
 
 @intrinsic

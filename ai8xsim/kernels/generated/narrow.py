@@ -7,6 +7,9 @@ quarters of a vector belong to pixels. For P pixels and F times 4 output channel
     loaded, the same 4 outputs in each quarter; the next 4 inputs of each pixel are repeated in its quarter, and
     P / 4 * F instructions multiply and add.
 
+Where 4 pixels are adjacent and have at most 4 channels each, the next 4 inputs of all of them lie within 16 bytes:
+those are loaded into every quarter, which picks out its own.
+
 P / 4 * F sums, P / 4 vectors of inputs, F of weights and one of repeated inputs fill the registers.
 """
 
@@ -23,6 +26,7 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     at_least,
+    bytes_within_quarters,
     cgutils,
     keep_apart,
     lanes_of,
@@ -30,15 +34,15 @@ from ai8xsim.kernels.generated.instructions import (
     multiply_add_bytes,
     pack_four,
     splat,
+    splat_constant,
     store,
     times,
     variable,
     vector,
 )
 from ai8xsim.kernels.generated.microkernel import Job, input_address, job_of, output_address
-from ai8xsim.kernels.generated.targets import NARROW_INPUTS, NarrowBlock, Target, target_of
+from ai8xsim.kernels.generated.targets import FOUR, NarrowBlock, Target, target_of
 
-FOUR = 4  # pixels of a vector, output channels of a pixel in it, and inputs that one instruction multiplies
 LANES = 16  # of a vector
 _QUARTER = vector(I32, FOUR)
 _REPEATED = tuple(lane % FOUR for lane in range(LANES))  # a quarter in all quarters
@@ -46,7 +50,7 @@ _REPEATED = tuple(lane % FOUR for lane in range(LANES))  # a quarter in all quar
 
 @intrinsic
 def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
-    """Compute block number `block` of the target's narrow ones; the job's groups are of NARROW_INPUTS inputs."""
+    """Compute block number `block` of the target's narrow ones; a job's group has the inputs that it takes at once."""
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
@@ -55,7 +59,7 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
         done = builder.append_basic_block("done")
         switch = builder.switch(args[1], done)
         for number, shape in enumerate(facts.narrow_blocks):
-            case = builder.append_basic_block(f"narrow_{shape.pixels}x{shape.fours}")
+            case = builder.append_basic_block(f"narrow_block_{number}")
             switch.add_case(ir.Constant(I64, number), case)
             builder.position_at_end(case)
             _emit_block(builder, facts, shape, fields)
@@ -76,34 +80,57 @@ def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) 
 
 def _emit_sums(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> list[list[Value]]:
     """For every four pixels, the sums of every four channels."""
-    inputs = [input_address(builder, target, job, pixel) for pixel in range(block.pixels)]
+    loaded_at = range(0, block.pixels, FOUR if block.is_adjacent else 1)
+    places = [input_address(builder, target, job, pixel) for pixel in loaded_at]
     starts = [_repeated(builder, after(builder, job.starts, 4 * FOUR * at)) for at in range(block.fours)]
     sums = [[variable(builder, start) for start in starts] for _ in range(0, block.pixels, FOUR)]
-    weights = variable(builder, job.weights)
+    own, weights = _own_bytes(builder, job.input_step), variable(builder, job.weights)
     with cgutils.for_range(builder, job.tap_count) as tap:
         offset = load(builder, builder.add(job.taps, times(builder, tap.index, 4)), I32, 4)
-        runs = [builder.add(address, builder.sext(offset, I64)) for address in inputs]
+        runs = [builder.add(place, builder.sext(offset, I64)) for place in places]
         with cgutils.for_range(builder, job.groups) as group:
-            at = times(builder, group.index, NARROW_INPUTS)
-            _emit_group(builder, weights, [builder.add(run, at) for run in runs], sums)
+            at = times(builder, group.index, block.inputs)
+            addresses = [builder.add(run, at) for run in runs]
+            if block.is_adjacent:
+                turns = [[_of_adjacent_pixels(builder, address, own) for address in addresses]]
+            else:
+                turns = _turns_of_pixels(builder, addresses)
+            for inputs in turns:
+                _emit_products(builder, weights, inputs, sums)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [[builder.load(values) for values in row] for row in sums]
 
 
-def _emit_group(builder: Builder, weights: Value, addresses: list[Value], sums: list[list[Value]]) -> None:
-    """Multiply and add NARROW_INPUTS inputs of every pixel, and go on to the next weights."""
-    inputs = [_of_four_pixels(builder, addresses[at : at + FOUR]) for at in range(0, len(addresses), FOUR)]
+def _emit_products(builder: Builder, weights: Value, inputs: list[Value], sums: list[list[Value]]) -> None:
+    """Multiply and add 4 inputs of every pixel, and go on to the next weights."""
     place, fours = builder.load(weights), len(sums[0])
-    for turn in range(FOUR):
-        first = NARROW_INPUTS * fours * turn
-        loaded = [
-            _repeated(builder, after(builder, place, first + NARROW_INPUTS * at)) for at in range(fours)
-        ]
-        for four_pixels, row in zip(inputs, sums, strict=True):
-            next_inputs = lanes_of(builder, four_pixels, [lane - lane % FOUR + turn for lane in range(LANES)])
-            for values, weight in zip(row, loaded, strict=True):
-                builder.store(multiply_add_bytes(builder, builder.load(values), next_inputs, weight), values)
-    builder.store(after(builder, place, NARROW_INPUTS * fours * FOUR), weights)
+    loaded = [_repeated(builder, after(builder, place, FOUR * FOUR * at)) for at in range(fours)]
+    for four_pixels, row in zip(inputs, sums, strict=True):
+        for values, weight in zip(row, loaded, strict=True):
+            builder.store(multiply_add_bytes(builder, builder.load(values), four_pixels, weight), values)
+    builder.store(after(builder, place, FOUR * FOUR * fours), weights)
+
+
+def _turns_of_pixels(builder: Builder, addresses: list[Value]) -> list[list[Value]]:
+    """Four times the next 4 inputs of the pixels at these addresses, each in all of its quarter."""
+    fours = [_of_four_pixels(builder, addresses[at : at + FOUR]) for at in range(0, len(addresses), FOUR)]
+    return [
+        [lanes_of(builder, inputs, [lane - lane % FOUR + turn for lane in range(LANES)]) for inputs in fours]
+        for turn in range(FOUR)
+    ]
+
+
+def _of_adjacent_pixels(builder: Builder, address: Value, own: Value) -> Value:
+    """The next 4 inputs of four adjacent pixels, the first one's at the address, each in all of its quarter."""
+    return bytes_within_quarters(builder, _repeated(builder, address), own)
+
+
+def _own_bytes(builder: Builder, step: Value) -> Value:
+    """Where the inputs of each quarter's pixel lie behind those of the first pixel: step * pixel, and the next 3."""
+    kind = vector(I32, LANES)
+    pixels = ir.Constant(kind, [lane // FOUR * 0x01010101 for lane in range(LANES)])
+    steps = splat(builder, builder.trunc(step, I32), LANES)
+    return builder.add(builder.mul(pixels, steps), splat_constant(I32, 0x03020100, LANES))
 
 
 def _emit_activations(
@@ -127,7 +154,7 @@ def _emit_activations(
 
 
 def _of_four_pixels(builder: Builder, addresses: list[Value]) -> Value:
-    """The NARROW_INPUTS inputs of each of four pixels, in its quarter."""
+    """The next 16 inputs of each of four pixels, in its quarter."""
     quarters = [load(builder, address, _QUARTER) for address in addresses]
     halves = [_side_by_side(builder, quarters[at], quarters[at + 1]) for at in (0, 2)]
     return _side_by_side(builder, *halves)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
-from ai8xsim.kernels.generated.targets import CHAINS, NARROW_INPUTS, Target
+from ai8xsim.kernels.generated.targets import CHAINS, FOUR, Target
 
 Int8 = NDArray[np.int8]
 Starts = NDArray[np.int32]
@@ -30,9 +30,9 @@ def products_of(target: Target, outputs: int, run: int) -> int:
     return vectors_of(target, outputs) * target.lanes * inputs
 
 
-def narrow_products_of(outputs: int, run: int) -> int:
-    """Likewise for narrow blocks."""
-    return outputs * -(-run // NARROW_INPUTS) * NARROW_INPUTS
+def narrow_products_of(outputs: int, run: int, inputs: int) -> int:
+    """Likewise for narrow blocks, which multiply so many inputs at a time."""
+    return outputs * -(-run // inputs) * inputs
 
 
 def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
@@ -61,16 +61,17 @@ def pack_weights(target: Target, weight_otr: Int8, groups: int) -> NDArray[np.ui
     return np.concatenate(packed).view(np.uint8)
 
 
-def pack_narrow_weights(weight_otr: Int8, groups: int) -> NDArray[np.uint8]:
-    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 16 inputs, 4 inputs, 4 outputs, output, input.
+def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
+    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 4 inputs, 4 outputs, output, input.
 
-    Runs are filled up with zeros to `groups` times 16 inputs; outputs are a multiple of 4.
+    Runs are filled up with zeros to a multiple of `inputs`; outputs are a multiple of 4.
     """
     outputs, taps, run = weight_otr.shape
-    filled = np.zeros((outputs, taps, groups * NARROW_INPUTS), np.int8)
+    length = -(-run // inputs) * inputs
+    filled = np.zeros((outputs, taps, length), np.int8)
     filled[..., :run] = weight_otr
-    by_four = filled.reshape(outputs // 4, 4, taps, groups, NARROW_INPUTS // 4, 4)
-    return np.ascontiguousarray(by_four.transpose(2, 3, 4, 0, 1, 5)).view(np.uint8).ravel()
+    by_four = filled.reshape(outputs // FOUR, FOUR, taps, length // FOUR, FOUR)
+    return np.ascontiguousarray(by_four.transpose(2, 3, 0, 1, 4)).view(np.uint8).ravel()
 
 
 def pack_channel_weights(target: Target, weight_ct: Int8) -> NDArray[np.uint8]:

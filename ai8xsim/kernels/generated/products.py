@@ -9,14 +9,13 @@ from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
 from ai8xsim.kernels.generated.steps import Run
-from ai8xsim.kernels.generated.targets import CHAINS, NARROW_INPUTS
+from ai8xsim.kernels.generated.targets import CHAINS, FOUR
 
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
 
 BLOCK_OF_CHANNELS = depthwise.PIXELS
 WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
-NARROW_WEIGHT_BYTES = 4 * NARROW_INPUTS  # of four outputs, for a group of inputs
 CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
 START_BYTES = 4
 
@@ -50,9 +49,10 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
 def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
     """The activations of pixels with few output channels; the last block may likewise reach beyond the range."""
     offsets, job = run.plan.offsets, _narrow_job(run, step)
-    pixel, block = pixels[0], step.first_block
-    while pixel < pixels[1]:
-        while block < step.last_block and offsets[step.block_pixels + block] > pixels[1] - pixel:
+    pixel, block = pixels[0] // step.unit * step.unit, step.first_block
+    end = (pixels[1] + step.unit - 1) // step.unit * step.unit
+    while pixel < end:
+        while block < step.last_block and offsets[step.block_pixels + block] > end - pixel:
             block += 1
         at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
         multiply_narrow_block(run.target, block, at_pixel)
@@ -105,13 +105,14 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         step.floor,
         step.channels - channel,
         step.is_wide,
+        0,
     )
 
 
 @compiled_part
 def _narrow_job(run: Run, step: Step) -> Job:
     """The work of a step with few output channels."""
-    plan, group_bytes = run.plan, step.fours * NARROW_WEIGHT_BYTES
+    plan, group_bytes = run.plan, step.fours * FOUR * step.inputs
     before = step.first_tap * step.all_groups + step.first_group
     return Job(
         address_of(run.arena.values, step.source),
@@ -127,6 +128,7 @@ def _narrow_job(run: Run, step: Step) -> Job:
         step.floor,
         step.channels,
         0,
+        step.pixel_step,
     )
 
 
@@ -148,6 +150,7 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         step.floor,
         step.channels - channel,
         step.is_wide,
+        0,
     )
 
 
@@ -174,4 +177,5 @@ def _at_pixel(job: Job, pixels: int) -> Job:
         job.floor,
         job.width,
         job.is_wide,
+        job.input_step,
     )

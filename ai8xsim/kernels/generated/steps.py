@@ -51,6 +51,8 @@ STEP = np.dtype(
             "block_pixels",  # of its blocks, the first offset of their sizes
             "first_block",  # that it may take, the largest
             "last_block",
+            "inputs",  # that its blocks multiply at a time
+            "unit",  # of pixels that its blocks take: a range is rounded to whole ones
             "weights",  # their first byte
             "first_tap",  # that the weights are read for
             "all_taps",  # that there are weights for
@@ -64,7 +66,7 @@ STEP = np.dtype(
             "counter",  # where it counts saturated values; -1 nowhere
             "size",  # values of one sample that EMIT writes
             "row_pixels",  # of LOAD, whose pixels are rows
-            "pixel_step",  # of LOAD: values from pixel to pixel in the arena
+            "pixel_step",  # of LOAD, and of MULTIPLY_NARROW its source: values from pixel to pixel in the arena
             "work",  # multiplications, or a like effort, per pixel
         )
     ]

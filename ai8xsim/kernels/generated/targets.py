@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike
 
 VARIABLE = "AI8XSIM_TARGET"
 PORTABLE = "portable"
-NARROW_INPUTS = 16  # that a narrow block multiplies per turn
+FOUR = 4  # pixels that share a vector, channels of each in it, and inputs that one instruction multiplies
 CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs must be a multiple of them
 
 
@@ -28,10 +28,19 @@ class Block(NamedTuple):
 
 
 class NarrowBlock(NamedTuple):
-    """Likewise, where 4 pixels share a vector; `fours`: times 4 output channels."""
+    """Likewise, where 4 pixels share a vector; `fours`: times 4 output channels.
+
+    Where every 4 pixels are adjacent, their inputs are few bytes apart and are loaded together, 4 of each at a time.
+    """
 
     pixels: int
     fours: int
+    is_adjacent: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """That it multiplies at a time."""
+        return FOUR if self.is_adjacent else FOUR * FOUR
 
 
 class Avx512Vnni(NamedTuple):
@@ -116,10 +125,14 @@ class Target:
         head[0] = len(head)
         return head + [block.pixels for block in self.blocks]
 
-    def narrow_range(self, channels: int) -> tuple[int, int] | None:
-        """The first and the last narrow block for so many output channels; None where there is none."""
-        fitting = [number for number, block in enumerate(self.narrow_blocks) if 4 * block.fours == channels]
-        return (fitting[0], fitting[-1]) if fitting else None
+    def narrow_numbers(self, channels: int, is_adjacent: bool) -> range:
+        """The narrow blocks for so many output channels."""
+        fitting = [
+            number
+            for number, block in enumerate(self.narrow_blocks)
+            if FOUR * block.fours == channels and block.is_adjacent == is_adjacent
+        ]
+        return range(fitting[0], fitting[-1] + 1) if fitting else range(0)
 
     def channel_step(self, channels: int) -> int:
         """Values from pixel to pixel in memory, for pixels that a kernel writes."""
@@ -141,9 +154,18 @@ _OF_32_REGISTERS = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6,
 _OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
 _OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 
-# 16 to 20 sums, the inputs of the pixels, the weights of the channels, and what is repeated.
+# 16 to 24 sums, the inputs of the pixels, the weights of the channels, and what is repeated.
 _NARROW = tuple(
-    NarrowBlock(pixels, fours) for fours, most in ((2, 32), (3, 16), (4, 16), (5, 16)) for pixels in (most, 4)
+    NarrowBlock(pixels, fours, is_adjacent)
+    for fours, is_adjacent, sizes in (
+        (2, False, (32, 4)),
+        (3, False, (16, 4)),
+        (4, False, (16, 4)),
+        (5, False, (16, 4)),
+        (2, True, (32, 4)),
+        (4, True, (24, 8, 4)),
+    )
+    for pixels in sizes
 )
 
 TARGETS = (
