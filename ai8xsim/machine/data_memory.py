@@ -17,7 +17,7 @@ from ai8xsim.engine.portable import (
     run_pooled,
 )
 from ai8xsim.layout import Addresses
-from ai8xsim.machine.access import Access, existing
+from ai8xsim.machine.access import Access, existing, handed_on
 from ai8xsim.machine.places import lies_in_memory, sample_addresses
 from ai8xsim.machine.schedule import window
 from ai8xsim.program import Layer, Program
@@ -71,7 +71,11 @@ class DataMemory:
         if access.reads is not None:
             return [self._load(places)[None] for places in access.reads]
         inputs = [sample if s.source is Source.SAMPLE else streamed[s.index].data for s in sources]
-        return operand_blocks(access.layer, inputs)
+        return (
+            handed_on(access.layer, inputs[0])
+            if access.is_handed_on
+            else operand_blocks(access.layer, inputs)
+        )
 
     def _write(self, access: Access, data: Data) -> None:
         for row in range(access.layer.output_shape.rows if access.writes else 0):

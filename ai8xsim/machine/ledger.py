@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ai8xsim.device import MEMORIES
 from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.layout import NOWHERE, Addresses, enabled
-from ai8xsim.machine.access import Access, existing, first_writes, last_reads
+from ai8xsim.machine.access import Access, existing, first_writes, handed_on, last_reads
 from ai8xsim.machine.places import buffer_layout, lies_in_memory, sample_addresses
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Shape, Source
@@ -99,9 +99,11 @@ class Ledger:
         outputs: dict[int, Tags] = {}
         found: list[Misread] = []
         for access in self._plan:
+            inputs = self._inputs(access, sample, outputs)
             if access.reads is not None:
-                meant = operand_blocks(access.layer, self._inputs(access, sample, outputs))
-                found += self._read(access, access.reads, meant)
+                found += self._read(access, access.reads, operand_blocks(access.layer, inputs))
+            elif access.is_handed_on:
+                found += self._take(access, inputs[0])
             outputs[access.layer.index] = self._write(access)
             self._update_buffer(access.layer, outputs[access.layer.index])
         return (*found, *self._unload(outputs))
@@ -158,6 +160,15 @@ class Ledger:
                 is_spoiled = (reads[number] >= 0) & (own[reads[number]] < steps)
                 actual = np.where(is_spoiled, self._tag(layer.index) + FILLER, actual)
             yield from self._misreads(layer, number, Reading(reads[number], meant[0], actual, steps >= 0))
+
+    def _take(self, access: Access, stream: Tags) -> Iterator[Misread]:
+        """What a layer misreads of the pixels that are handed to it."""
+        layer = access.layer
+        operands = zip(operand_blocks(layer, [stream]), handed_on(layer, stream), strict=True)
+        for number, (meant, actual) in enumerate(operands):
+            nowhere = np.full(meant.shape[1:], NOWHERE)
+            is_read = last_reads(nowhere, access.schedule) >= 0
+            yield from self._misreads(layer, number, Reading(nowhere, meant[0], actual[0], is_read))
 
     def _there(self, places: Addresses) -> Tags:
         return np.where(places >= 0, self._tags[places], OUTSIDE)
@@ -257,9 +268,10 @@ def _processor(layer: Layer | None, channel: int) -> int:
 def _kinds(places: Addresses, actual: Tags, homes: Addresses, inference: int) -> npt.NDArray[np.int64]:
     """For each value misread the position of its kind in `Kind`."""
     is_old = (actual >> ELEMENT_BITS + WRITER_BITS) != inference + 1
+    is_home = (homes == places) & (places != NOWHERE)
     order = {kind: number for number, kind in enumerate(Kind)}
     return np.select(
-        [actual == OUTSIDE, actual == UNWRITTEN, homes == places, is_old],
+        [actual == OUTSIDE, actual == UNWRITTEN, is_home, is_old],
         [order[kind] for kind in (Kind.OUTSIDE, Kind.UNWRITTEN, Kind.OVERWRITTEN, Kind.STALE)],
         order[Kind.FOREIGN],
     )

@@ -45,6 +45,8 @@ def _groups(misreads: Sequence[Misread]) -> list[list[Misread]]:
 def _contents(program: Program, group: Sequence[Misread], unknown: frozenset[int]) -> Diagnostic | None:
     first = group[0]
     reader, culprit = layer_at(program, first.reader), layer_at(program, first.found)
+    if reader and first.place is None and first.kind is not Kind.OUTSIDE:
+        return _as_it_comes(program, reader, group)
     if _passed_by(program, first.wanted):
         return _not_kept(program, reader, first.wanted)
     if first.kind is not Kind.OVERWRITTEN:
@@ -65,6 +67,26 @@ def _contents(program: Program, group: Sequence[Misread], unknown: frozenset[int
         return error("overwrites-input", message, span, "", (*notes, why), mend)
     message = f"{culprit.title} writes over {what}, which {reader.title} reads later"
     return error("overwritten-data", message, span, "", notes, mend)
+
+
+def _as_it_comes(program: Program, reader: Layer, group: Sequence[Misread]) -> Diagnostic:
+    """Data that is handed to a layer which means to have it cropped or rearranged: a host may still do so."""
+    first, entry = group[0], reader.inputs[0]
+    count, (channel, row, column) = sum(m.count for m in group), first.value
+    what = f"takes {_name(program, first.wanted)} as it comes"
+    message = f"{reader.title} {what}, and {count} of {first.total} values are not those meant"
+    notes = (
+        f"the first: channel {channel}, row {row}, column {column}",
+        "pixels come in their order, from the first one on: nothing on the chip drops or rearranges them",
+    )
+    mend = "let the host rearrange the sample, and remove `in_dim`"
+    if entry.source is Source.LAYER:
+        mend = f"remove `streaming` from {reader.title} and the layers behind it"
+    elif reader.crop != (0, 0):
+        mend = "let the host send the rows that are left, and remove `in_crop`"
+    span = reader.span_of("in_crop", "in_dim", "op")
+    found = error("misplaced-input", message, span, "", notes, mend)
+    return replace(found, severity=Severity.WARNING)
 
 
 def _passed_by(program: Program, writer: int) -> bool:
