@@ -31,6 +31,10 @@ ROWS = table(
     Code("output-too-large", "A layer's output does not fit into the memory instances.",
          "Output is HWC: four bytes a pixel and pass in each instance, sixteen for 32 bits.",
          "Pool more, use fewer channels, or begin at a smaller offset."),
+    Code("dilated-out-offset", "A widely dilated Conv1d begins too near to the beginning of its memory.",
+         "From (taps - 1) * dilation = 9 on it runs as a Conv2d on rows of `dilation` values. Of three taps the first "
+         "row of results is none of the output, and is written in front of it. The vendor's loader refuses a smaller "
+         "offset.", "Write the `out_offset` of the message.", "`spec/ARITHMETIC.md`, \"Limits\""),
     Code("unaligned-offset", "An offset is no multiple of four.",
          "The hardware counts 32-bit words; the rest of the division is lost.", "Write the multiple of the message."),
     Code("read-gap-passes", "A layer with more than 64 channels has a read gap.",

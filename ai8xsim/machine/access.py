@@ -102,9 +102,11 @@ def existing(addresses: Addresses) -> Addresses:
 def first_writes(size: int, writes: Written) -> Steps:
     """For each byte of the memories, the step in which the layer first writes it."""
     own = np.full(size, NEVER)
-    for row in reversed(range(len(writes.data))):
-        own[existing(writes.data[row])] = row
-        own[existing(writes.filler[row])] = row
+    for step in reversed(range(len(writes.filler))):
+        row = step - writes.first
+        if 0 <= row < len(writes.data):
+            own[existing(writes.data[row])] = step
+        own[existing(writes.filler[step])] = step
     return own
 
 

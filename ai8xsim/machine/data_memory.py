@@ -18,7 +18,7 @@ from ai8xsim.engine.portable import (
 )
 from ai8xsim.layout import Addresses
 from ai8xsim.machine.access import Access, existing, handed_on
-from ai8xsim.machine.places import lies_in_memory, sample_addresses
+from ai8xsim.machine.places import Written, lies_in_memory, sample_addresses
 from ai8xsim.machine.schedule import window
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
@@ -78,15 +78,21 @@ class DataMemory:
         )
 
     def _write(self, access: Access, data: Data) -> None:
-        for row in range(access.layer.output_shape.rows if access.writes else 0):
-            self._write_row(access, row, data[0, row])
+        for step in range(len(access.writes.filler) if access.writes else 0):
+            self._write_step(access, step, data[0])
 
-    def _write_row(self, access: Access, row: int, values: Data) -> None:
+    def _write_step(self, access: Access, step: int, rows: Sequence[Data]) -> None:
+        """What the layer writes in a step: mostly a row of its output."""
         assert access.writes is not None
-        self._bytes[existing(access.writes.filler[row])] = 0
-        if access.writes.data.ndim == 4:
+        self._bytes[existing(access.writes.filler[step])] = 0
+        row = step - access.writes.first
+        if 0 <= row < len(rows):
+            self._write_row(access.writes, row, rows[row])
+
+    def _write_row(self, writes: Written, row: int, values: Data) -> None:
+        if writes.data.ndim == 4:
             values = np.ascontiguousarray(values, "<i4")[..., None].view(np.int8)
-        self._store(access.writes.data[row], values)
+        self._store(writes.data[row], values)
 
     def _row_by_row(self, access: Access) -> Output:
         """A layer that writes over what it has yet to read: in each step it reads, then writes a row."""
@@ -94,14 +100,16 @@ class DataMemory:
         pooled = np.zeros((1, *layer.pooled_shape.chw[1:], layer.pooled_shape.channels), np.int8)
         rows: list[Data] = []
         saturated = 0
-        for step in range(layer.output_shape.rows):
+        assert access.writes is not None
+        for step in range(len(access.writes.filler)):
             for row in np.flatnonzero(access.schedule.pooled == step):
                 pooled[0, row] = self._pooled_row(access, int(row))
-            output = _output_row(layer, pooled, step, packed)
-            saturated += output.saturated or 0
-            rows.append(output.data)
-            self._write_row(access, step, output.data[0, 0])
-        return Output(np.concatenate(rows, axis=1), saturated)
+            if access.writes.first <= step < access.writes.first + layer.output_shape.rows:
+                output = _output_row(layer, pooled, len(rows), packed)
+                saturated += output.saturated or 0
+                rows.append(output.data[0, 0])
+            self._write_step(access, step, rows)
+        return Output(np.stack(rows)[None], saturated)
 
     def _pooled_row(self, access: Access, row: int) -> Data:
         assert access.reads is not None
