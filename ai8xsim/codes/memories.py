@@ -44,12 +44,14 @@ ROWS = table(
          "`--overlap-data`.", "Choose another `out_offset`, or other output processors."),
     Code("overwritten-data", "A layer writes over data that a later layer reads.",
          "The vendor's loader protects the last layer's output only: the saved input of a skip connection is lost "
-         "without a word.", "Choose another `out_offset` for the layer that overwrites."),
+         "without a word. A ring, through which rows stream, writes over what lies under it too.",
+         "Choose another `out_offset` for the layer that overwrites."),
     Code("overwritten-output", "A layer writes over an output of the network before it is unloaded.",
          "Outputs are read when the network is done.", "Choose another `out_offset`."),
     Code("misplaced-input", "A layer reads where its input does not lie.",
          "Addresses follow from processors, offset, gap and the number of channels, on both sides; nothing on the "
-         "chip checks that they agree.", "Let offset, processors and gap of writer and reader agree."),
+         "chip checks that they agree, and nothing drops or rearranges pixels, in memory or on their way by FIFO.",
+         "Let offset, processors and gap of writer and reader agree."),
     Code("sample-place", "The layer that is executed first reads something else than the sample.",
          "The sample is loaded to the first layer's processors and offset, or comes to it by FIFO; there is no other "
          "place for it.", "Let a layer that reads the sample be executed first."),

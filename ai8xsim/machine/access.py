@@ -18,6 +18,7 @@ from ai8xsim.machine.places import (
     streams_on,
     written,
 )
+from ai8xsim.machine.rings import ring_addresses
 from ai8xsim.machine.schedule import Schedule, schedule
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
@@ -32,6 +33,7 @@ class Access:
     """What a layer reads, (operands, rows, columns, channels), and writes; None where the data streams.
 
     passes_on: its output goes through a ring and is nowhere in memory.
+    ring: the bytes through which its input streams. UNVERIFIED: they all are written, and what they then hold.
     is_handed_on: its input is no place in memory, but the pixels as a FIFO, a ring or the host hands them on.
     """
 
@@ -42,6 +44,7 @@ class Access:
     has_hazard: bool  # whether it writes over something before it has read it
     passes_on: bool = False
     is_handed_on: bool = False
+    ring: Addresses | None = None
 
 
 def accesses(program: Program, unknown: frozenset[int] = frozenset()) -> tuple[Access, ...]:
@@ -69,7 +72,8 @@ def access_of(program: Program, layer: Layer, unknown: frozenset[int]) -> Access
     writes = None if passes_on else written(layer, memory_bytes)
     steps = schedule(layer)
     hazard = reads is not None and writes is not None and _overlaps(program, reads, writes, steps)
-    return Access(layer, steps, reads, writes, hazard, passes_on, is_handed_on)
+    ring = ring_addresses(program, layer) if is_streamed(program, layer) else None
+    return Access(layer, steps, reads, writes, hazard, passes_on, is_handed_on, ring)
 
 
 def handed_on(layer: Layer, stream: Data) -> list[Data]:

@@ -49,6 +49,8 @@ class DataMemory:
         streamed: dict[int, Output] = {}
         for access in self._plan:
             layer = access.layer
+            if access.ring is not None:
+                self._bytes[access.ring] = 0
             if access.has_hazard:
                 output = self._row_by_row(access)
             else:

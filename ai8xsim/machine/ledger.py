@@ -99,6 +99,8 @@ class Ledger:
         outputs: dict[int, Tags] = {}
         found: list[Misread] = []
         for access in self._plan:
+            if access.ring is not None:
+                self._tags[access.ring] = self._tag(_through_ring(access.layer)) + FILLER
             inputs = self._inputs(access, sample, outputs)
             if access.reads is not None:
                 found += self._read(access, access.reads, operand_blocks(access.layer, inputs))
@@ -255,6 +257,12 @@ class Ledger:
 
     def _place(self, address: int) -> Place | None:
         return Place(*divmod(address, self._memory_bytes)) if address >= 0 else None
+
+
+def _through_ring(layer: Layer) -> int:
+    """Who fills the ring of a streaming layer: the layer before, or the FIFO with the sample."""
+    (entry,) = layer.inputs
+    return entry.index if entry.source is Source.LAYER else SAMPLE
 
 
 def _processor(layer: Layer | None, channel: int) -> int:
