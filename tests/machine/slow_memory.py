@@ -32,7 +32,7 @@ def byte_of(place: Place, channel: int, pixel: int, operand: int = 0, width: int
     used = [p for p in range(64) if place.processors >> p & 1]
     processor = used[channel % per_pass]
     unit = pixel // 4 if place.is_chw else pixel
-    slot = ((unit * passes + channel // per_pass) * place.operands + operand) * (place.gap + 1)
+    slot = (unit * passes + channel // per_pass) * place.operands * (place.gap + 1) + operand
     word = place.offset // 4 + slot * (width // 8)
     if width == 32:
         return processor // 4, (word + processor % 4) * 4
