@@ -34,7 +34,8 @@ ROWS = table(
     Code("dilated-out-offset", "A widely dilated Conv1d begins too near to the beginning of its memory.",
          "From (taps - 1) * dilation = 9 on it runs as a Conv2d on rows of `dilation` values. Of three taps the first "
          "row of results is none of the output, and is written in front of it. The vendor's loader refuses a smaller "
-         "offset.", "Write the `out_offset` of the message.", "`spec/ARITHMETIC.md`, \"Limits\""),
+         "offset. It counts words of 8-bit output without gaps: a longer row draws a warning.",
+         "Write the `out_offset` of the message.", '`spec/ARITHMETIC.md`, "Limits"'),
     Code("unaligned-offset", "An offset is no multiple of four.",
          "The hardware counts 32-bit words; the rest of the division is lost.", "Write the multiple of the message."),
     Code("read-gap-passes", "A layer with more than 64 channels has a read gap.",

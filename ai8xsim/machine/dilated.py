@@ -50,6 +50,12 @@ def bytes_before(layer: Layer) -> int:
     return surplus(layer).before * pass_count(layer.output_shape.channels) * WORD_BYTES
 
 
+def row_bytes(layer: Layer) -> int:
+    """How many bytes a row that a widely dilated Conv1d writes takes in each memory instance, with its gaps."""
+    per_pixel = pass_count(layer.output_shape.channels) * WORD_BYTES * layer.output_stage.bits // 8
+    return surplus(layer).width * per_pixel * (layer.placement.write_gap + 1)
+
+
 def bytes_behind(layer: Layer) -> int:
     """How many bytes behind its output the layer must have in each memory instance.
 

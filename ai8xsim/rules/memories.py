@@ -6,7 +6,7 @@ from dataclasses import replace
 from ai8xsim.device import WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, error, warning
 from ai8xsim.layout import DataLayout, pass_count
-from ai8xsim.machine.dilated import bytes_before, bytes_behind, surplus
+from ai8xsim.machine.dilated import bytes_before, bytes_behind, row_bytes, surplus
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.memory import BiasPlace, WeightNeed, WeightPlace, plan_bias, plan_weights
 from ai8xsim.program import Layer
@@ -80,6 +80,8 @@ def dilated_out_offset(subject: Subject) -> Iterator[Diagnostic]:
         return
     for layer in subject.layers:
         before, offset = bytes_before(layer), layer.placement.out_offset
+        if before and row_bytes(layer) > before:
+            yield _row_is_longer(layer)
         if offset >= before:
             continue
         message = f"{layer.title} writes {before} bytes in front of its output, and there are {offset}"
@@ -90,6 +92,18 @@ def dilated_out_offset(subject: Subject) -> Iterator[Diagnostic]:
         )
         mend = new_offset(subject.program, layer, unknown_layers(subject, subject.program))
         yield error("dilated-out-offset", message, layer.span_of("out_offset", "dilation"), "", why, mend)
+
+
+def _row_is_longer(layer: Layer) -> Diagnostic:
+    """The loader counts words of 8-bit output without gaps."""
+    message = (
+        f"{layer.title}: the vendor's loader goes back {bytes_before(layer)} bytes for the row in front of the "
+        f"output, which takes {row_bytes(layer)}"
+    )
+    why = "UNVERIFIED: we say that the output begins at `out_offset`; it may begin behind it"
+    mend = "let it have 8-bit output, without `write_gap`"
+    span = layer.span_of("write_gap", "output_width", "dilation")
+    return warning("dilated-out-offset", message, span, "", (why,), mend)
 
 
 def _end(layout: DataLayout) -> str:
