@@ -74,13 +74,15 @@ class DataLayout:
 
     Channel c is processed in pass c // n by the (c mod n)-th enabled processor, n processors a pass. Four
     processors share a memory instance. Of each pixel, pass after pass has a word there, and in a pass operand
-    after operand; `gap` words are left out behind each of them. `offset` counts bytes, and the hardware words:
-    what is left of a division by four is lost.
+    after operand; `gap` times as many words are left out behind the operands of a pass. `offset` counts bytes,
+    and the hardware words: what is left of a division by four is lost.
 
     HWC: the four bytes of a word belong to the four processors. CHW: a word holds four pixels of one channel,
     so only one of four processors can be used. 32 bits: each value has a word of its own, and a pixel four.
     Source: `spec/REGISTERS.md` 6; vendor document, chapters "Multi-Pass" and "Channel Data Formats".
-    UNVERIFIED: CHW with several passes, and an offset that is no multiple of four.
+    UNVERIFIED: CHW with several passes, and an offset that is no multiple of four; and operands with a gap. Of the
+    gap the registers know one stride, from the operands of a pixel to those of the next, and the vendor's loader
+    expects operand i at `in_offset` + 4 * i; so operands lie side by side, and the gap behind them.
     """
 
     processors: int
@@ -119,7 +121,7 @@ class DataLayout:
             words = -(-self.pixels // WORD_BYTES) * self.passes * self.operands
         else:
             words = self.pixels * self.passes * self.operands * self._value_bytes
-        return (words * (self.gap + 1) - self.gap * self._value_bytes) * WORD_BYTES
+        return (words * (self.gap + 1) - self.gap * self.operands * self._value_bytes) * WORD_BYTES
 
     def address(self, channel: int, pixel: int, operand: int = 0) -> Address:
         """Where a value (of 32 bits: its first byte) lies; `pixel` counts row by row.
@@ -166,7 +168,8 @@ class DataLayout:
 
     def _word(self, pixel: Any, number: Any, operand: Any) -> Any:
         """The word of numbers, or of arrays of them."""
-        return ((pixel * self.passes + number) * self.operands + operand) * self._value_bytes * (self.gap + 1)
+        step = self.operands * (self.gap + 1)
+        return ((pixel * self.passes + number) * step + operand) * self._value_bytes
 
 
 def suggested_processors(layout: DataLayout) -> int:

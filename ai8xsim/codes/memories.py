@@ -35,6 +35,11 @@ ROWS = table(
     Code("output-too-large", "A layer's output does not fit into the memory instances.",
          "Output is HWC: four bytes a pixel and pass in each instance, sixteen for 32 bits.",
          "Pool more, use fewer channels, or begin at a smaller offset."),
+    Code("dilated-out-offset", "A widely dilated Conv1d begins too near to the beginning of its memory.",
+         "From (taps - 1) * dilation = 9 on it runs as a Conv2d on rows of `dilation` values. Of three taps the first "
+         "row of results is none of the output, and is written in front of it. The vendor's loader refuses a smaller "
+         "offset. It counts words of 8-bit output without gaps: a longer row draws a warning.",
+         "Write the `out_offset` of the message.", '`spec/ARITHMETIC.md`, "Limits"'),
     Code("unaligned-offset", "An offset is no multiple of four.",
          "The hardware counts 32-bit words; the rest of the division is lost.", "Write the multiple of the message."),
     Code("read-gap-passes", "A layer with more than 64 channels has a read gap.",
@@ -44,12 +49,14 @@ ROWS = table(
          "`--overlap-data`.", "Choose another `out_offset`, or other output processors."),
     Code("overwritten-data", "A layer writes over data that a later layer reads.",
          "The vendor's loader protects the last layer's output only: the saved input of a skip connection is lost "
-         "without a word.", "Choose another `out_offset` for the layer that overwrites."),
+         "without a word. A ring, through which rows stream, writes over what lies under it too.",
+         "Choose another `out_offset` for the layer that overwrites."),
     Code("overwritten-output", "A layer writes over an output of the network before it is unloaded.",
          "Outputs are read when the network is done.", "Choose another `out_offset`."),
     Code("misplaced-input", "A layer reads where its input does not lie.",
          "Addresses follow from processors, offset, gap and the number of channels, on both sides; nothing on the "
-         "chip checks that they agree.", "Let offset, processors and gap of writer and reader agree."),
+         "chip checks that they agree, and nothing drops or rearranges pixels, in memory or on their way by FIFO.",
+         "Let offset, processors and gap of writer and reader agree."),
     Code("sample-place", "The layer that is executed first reads something else than the sample.",
          "The sample is loaded to the first layer's processors and offset, or comes to it by FIFO; there is no other "
          "place for it.", "Let a layer that reads the sample be executed first."),

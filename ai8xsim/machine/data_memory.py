@@ -18,8 +18,8 @@ from ai8xsim.engine.portable import (
     run_pooled,
 )
 from ai8xsim.layout import Addresses
-from ai8xsim.machine.access import Access, existing
-from ai8xsim.machine.places import lies_in_memory, sample_addresses
+from ai8xsim.machine.access import Access, existing, handed_on
+from ai8xsim.machine.places import Written, lies_in_memory, sample_addresses
 from ai8xsim.machine.schedule import window
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Source
@@ -50,6 +50,8 @@ class DataMemory:
         streamed: dict[int, Output] = {}
         for access in self._plan:
             layer = access.layer
+            if access.ring is not None:
+                self._bytes[access.ring] = 0
             if access.has_hazard:
                 output = self._row_by_row(access)
             else:
@@ -72,33 +74,46 @@ class DataMemory:
         if access.reads is not None:
             return [self._load(places)[None] for places in access.reads]
         inputs = [sample if s.source is Source.SAMPLE else streamed[s.index].data for s in sources]
-        return operand_blocks(access.layer, inputs)
+        return (
+            handed_on(access.layer, inputs[0])
+            if access.is_handed_on
+            else operand_blocks(access.layer, inputs)
+        )
 
     def _write(self, access: Access, data: Data) -> None:
-        for row in range(access.layer.output_shape.rows if access.writes else 0):
-            self._write_row(access, row, data[0, row])
+        for step in range(len(access.writes.filler) if access.writes else 0):
+            self._write_step(access, step, data[0])
 
-    def _write_row(self, access: Access, row: int, values: Data) -> None:
+    def _write_step(self, access: Access, step: int, rows: Sequence[Data]) -> None:
+        """What the layer writes in a step: mostly a row of its output."""
         assert access.writes is not None
-        self._bytes[existing(access.writes.filler[row])] = 0
-        if access.writes.data.ndim == 4:
+        self._bytes[existing(access.writes.filler[step])] = 0
+        row = step - access.writes.first
+        if 0 <= row < len(rows):
+            self._write_row(access.writes, row, rows[row])
+
+    def _write_row(self, writes: Written, row: int, values: Data) -> None:
+        if writes.data.ndim == 4:
             values = np.ascontiguousarray(values, "<i4")[..., None].view(np.int8)
-        self._store(access.writes.data[row], values)
+        self._store(writes.data[row], values)
 
     def _row_by_row(self, access: Access) -> Output:
         """A layer that writes over what it has yet to read: in each step it reads, then writes a row."""
         layer, packed = access.layer, self._packed.get(access.layer.index)
         row_layer = _without_row_dilation(layer)
         pooled = np.zeros((1, *layer.pooled_shape.chw[1:], layer.pooled_shape.channels), np.int8)
+        rows: list[Data] = []
         saturated: int | None = None  # on the way into an element-wise layer's output
-        for step in range(layer.output_shape.rows):
+        assert access.writes is not None
+        for step in range(len(access.writes.filler)):
             for row in np.flatnonzero(access.schedule.pooled == step):
                 pooled[0, row], count = self._pooled_row(access, row_layer, int(row))
                 saturated = saturated if count is None else (saturated or 0) + count
-            self._write_row(access, step, _output_row(layer, pooled, step, packed))
-        return run_pooled(
-            layer, pooled, packed, saturated
-        )  # no row that it needs has changed since it was read
+            if access.writes.first <= step < access.writes.first + layer.output_shape.rows:
+                rows.append(_output_row(layer, pooled, len(rows), packed))
+            self._write_step(access, step, rows)
+        # No row that it needs has changed since it was read.
+        return run_pooled(layer, pooled, packed, saturated)
 
     def _pooled_row(self, access: Access, row_layer: Layer, row: int) -> tuple[Data, int | None]:
         """One row behind the pool, and how many of its values saturated."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ai8xsim.device import MEMORIES
 from ai8xsim.engine.blocks import operand_blocks
 from ai8xsim.layout import NOWHERE, Addresses, enabled
-from ai8xsim.machine.access import Access, existing, first_writes, last_reads
+from ai8xsim.machine.access import Access, existing, first_writes, handed_on, last_reads, takes_otherwise
 from ai8xsim.machine.places import buffer_layout, lies_in_memory, sample_addresses, sample_layout
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Shape, Source
@@ -100,9 +100,13 @@ class Ledger:
         outputs: dict[int, Tags] = {}
         found: list[Misread] = []
         for access in self._plan:
+            if access.ring is not None:
+                self._tags[access.ring] = self._tag(_through_ring(access.layer)) + FILLER
+            inputs = self._inputs(access, sample, outputs)
             if access.reads is not None:
-                meant = operand_blocks(access.layer, self._inputs(access, sample, outputs))
-                found += self._read(access, access.reads, meant)
+                found += self._read(access, access.reads, operand_blocks(access.layer, inputs))
+            elif access.is_handed_on:
+                found += self._take(access, inputs[0])
             outputs[access.layer.index] = self._write(access)
             self._update_buffer(access.layer, outputs[access.layer.index])
         return (*found, *self._unload(outputs))
@@ -128,8 +132,12 @@ class Ledger:
     def _is_sample_told_apart(self) -> bool:
         """Whether anybody looks for the sample in memory, or it could be found there by mistake."""
         fits = sample_layout(self._program).size_bytes <= self._memory_bytes
-        readers = (access for access in self._plan if access.reads is not None)
-        return fits or any(e.source is Source.SAMPLE for access in readers for e in access.layer.inputs)
+        readers = [a for a in self._plan if any(e.source is Source.SAMPLE for e in a.layer.inputs)]
+        shape = self._program.input_shape
+        return fits or any(
+            access.reads is not None or (access.is_handed_on and takes_otherwise(access.layer, shape))
+            for access in readers
+        )
 
     def _own_tags(self, writer: int, shape: Shape) -> Tags:
         """(1, rows, columns, channels): the tags of all values that a writer writes in this inference."""
@@ -167,6 +175,17 @@ class Ledger:
                 is_spoiled = (reads[number] >= 0) & (own[reads[number]] < steps)
                 actual = np.where(is_spoiled, self._tag(layer.index) + FILLER, actual)
             yield from self._misreads(layer, number, Reading(reads[number], meant[0], actual, steps >= 0))
+
+    def _take(self, access: Access, stream: Tags) -> Iterator[Misread]:
+        """What a layer misreads of the pixels that are handed to it; nothing, where they are not told apart."""
+        layer = access.layer
+        if stream.size == 0:
+            return
+        operands = zip(operand_blocks(layer, [stream]), handed_on(layer, stream), strict=True)
+        for number, (meant, actual) in enumerate(operands):
+            nowhere = np.full(meant.shape[1:], NOWHERE)
+            is_read = last_reads(nowhere, access.schedule) >= 0
+            yield from self._misreads(layer, number, Reading(nowhere, meant[0], actual[0], is_read))
 
     def _there(self, places: Addresses) -> Tags:
         return np.where(places >= 0, self._tags[places], OUTSIDE)
@@ -257,6 +276,12 @@ class Ledger:
         return Place(*divmod(address, self._memory_bytes)) if address >= 0 else None
 
 
+def _through_ring(layer: Layer) -> int:
+    """Who fills the ring of a streaming layer: the layer before, or the FIFO with the sample."""
+    (entry,) = layer.inputs
+    return entry.index if entry.source is Source.LAYER else SAMPLE
+
+
 def _processor(layer: Layer | None, channel: int) -> int:
     """The processor that works on a channel of a layer's operands, -1 where there is none."""
     if layer is None:
@@ -268,9 +293,10 @@ def _processor(layer: Layer | None, channel: int) -> int:
 def _kinds(places: Addresses, actual: Tags, homes: Addresses, inference: int) -> npt.NDArray[np.int64]:
     """For each value misread the position of its kind in `Kind`."""
     is_old = (actual >> ELEMENT_BITS + WRITER_BITS) != inference + 1
+    is_home = (homes == places) & (places != NOWHERE)
     order = {kind: number for number, kind in enumerate(Kind)}
     return np.select(
-        [actual == OUTSIDE, actual == UNWRITTEN, homes == places, is_old],
+        [actual == OUTSIDE, actual == UNWRITTEN, is_home, is_old],
         [order[kind] for kind in (Kind.OUTSIDE, Kind.UNWRITTEN, Kind.OVERWRITTEN, Kind.STALE)],
         order[Kind.FOREIGN],
     )

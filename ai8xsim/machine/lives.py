@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ai8xsim.layout import DataLayout
+from ai8xsim.machine.dilated import bytes_before, bytes_behind
 from ai8xsim.machine.ledger import BUFFER, SAMPLE
 from ai8xsim.machine.places import (
     buffer_layout,
@@ -22,27 +23,30 @@ class Live:
 
     writer: a layer's index, SAMPLE, or BUFFER minus the number of the buffer. born, dies: places in the order of
     execution, of the layer that writes it (-1: it is there at first) and of the last one that reads it (the
-    number of layers: it is unloaded, or kept for the next inference).
+    number of layers: it is unloaded, or kept for the next inference). before, behind: so many bytes in front of the
+    data, and behind it, are written as well.
     """
 
     writer: int
     layout: DataLayout
     born: int
     dies: int
+    before: int = 0
+    behind: int = 0
 
     @property
     def start(self) -> int:
-        return self.layout.offset
+        return self.layout.offset - self.before
 
     @property
     def end(self) -> int:
-        return self.layout.offset + self.layout.size_bytes
+        return self.layout.offset + self.layout.size_bytes + self.behind
 
     def meets(self, other: "Live | DataLayout") -> bool:
         """Whether the two have bytes of the same memory instance between their ends."""
-        layout = other.layout if isinstance(other, Live) else other
-        shares = set(self.layout.memories) & set(layout.memories)
-        return bool(shares) and self.start < layout.offset + layout.size_bytes and layout.offset < self.end
+        one = other if isinstance(other, Live) else Live(self.writer, other, self.born, self.dies)
+        shares = set(self.layout.memories) & set(one.layout.memories)
+        return bool(shares) and self.start < one.end and one.start < self.end
 
 
 def lives(program: Program) -> tuple[Live, ...]:
@@ -58,8 +62,9 @@ def _lives(program: Program) -> Iterator[Live]:
     for place, layer in enumerate(program.layers):
         if not streams_on(program, layer) and layer.buffer_update is None:
             dies = max(place, _last_reader(program, Source.LAYER, layer.index))
+            dies = len(program.layers) if layer.is_output else dies
             yield Live(
-                layer.index, output_layout(layer), place, len(program.layers) if layer.is_output else dies
+                layer.index, output_layout(layer), place, dies, bytes_before(layer), bytes_behind(layer)
             )
 
 

@@ -38,7 +38,8 @@ class Machine:
 
     Raises ResolveError where a layer has not as many processors as its channels need, and where a pass-through
     leaves its quadrants.
-    UNVERIFIED: streaming layers hand their rows on without a fault; their rings are `check`'s affair.
+    UNVERIFIED: streaming layers hand their rows on without a fault, and what lies under their rings is lost;
+    whether rings lie over each other is `check`'s affair.
 
     >>> import ai8xsim, numpy as np
     >>> network = ai8xsim.read_network("networks/digits/network.yaml")

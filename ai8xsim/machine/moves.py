@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from ai8xsim.layout import DataLayout
 from ai8xsim.machine.access import Access, access_of, accesses
+from ai8xsim.machine.dilated import bytes_before, bytes_behind
 from ai8xsim.machine.ledger import Ledger
 from ai8xsim.machine.lives import Live, lives
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
@@ -96,11 +97,13 @@ def _sources(layer: Layer) -> set[int]:
 
 def _distances(program: Program, family: Family) -> Iterator[int]:
     """How far the data could move, to the lowest places first: to the beginning, or behind some other data."""
-    first = min(layer.placement.out_offset for layer in program.layers if layer.index in family.writers)
+    members = [layer for layer in program.layers if layer.index in family.writers]
+    first, before = min(layer.placement.out_offset for layer in members), max(map(bytes_before, members))
     ends = {live.end for live in lives(program)} | {_end(input_layout(other)) for other in program.layers}
     for start in sorted({0, *(-(-end // 4) * 4 for end in ends)}):
-        if start != first // 4 * 4:
-            yield start - first // 4 * 4
+        place = start + before
+        if place != first // 4 * 4:
+            yield place - first // 4 * 4
 
 
 def _end(layout: DataLayout) -> int:
@@ -117,9 +120,10 @@ def _moved(program: Program, family: Family, distance: int) -> Program | None:
         if layer.index in family.readers:
             place = replace(place, in_offset=_met_by(program, layer) + distance)
         layers.append(layer if place is layer.placement else replace(layer, placement=place))
-        changed = [input_layout(layers[-1])] if layer.index in family.readers else []
-        changed += [output_layout(layers[-1])] if layer.index in family.writers else []
-        if any(layout.offset < 0 or _end(layout) > program.device.data_memory_bytes for layout in changed):
+        memory_bytes = program.device.data_memory_bytes
+        if layer.index in family.readers and not _reads_within(layers[-1], memory_bytes):
+            return None
+        if layer.index in family.writers and not _writes_within(layers[-1], memory_bytes):
             return None
     return replace(program, layers=tuple(layers))
 
@@ -133,6 +137,18 @@ def _met_by(program: Program, reader: Layer) -> int:
     if others or len(reader.inputs) > 1 or reader.crop != (0, 0):
         return reader.placement.in_offset
     return next(layer.placement.out_offset for layer in program.layers if layer.index == index)
+
+
+def _reads_within(layer: Layer, memory_bytes: int) -> bool:
+    """Whether the layer reads what its memory has."""
+    read = input_layout(layer)
+    return read.offset >= 0 and _end(read) <= memory_bytes
+
+
+def _writes_within(layer: Layer, memory_bytes: int) -> bool:
+    """Whether the layer writes to what its memory has."""
+    written = output_layout(layer)
+    return written.offset >= bytes_before(layer) and _end(written) + bytes_behind(layer) <= memory_bytes
 
 
 def _is_free(program: Program, family: Family) -> bool:

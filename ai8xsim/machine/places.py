@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ai8xsim.device import PROCESSORS_PER_MEMORY, WORD_BYTES
-from ai8xsim.layout import NOWHERE, Addresses, DataLayout, enabled
+from ai8xsim.layout import Addresses, DataLayout
+from ai8xsim.machine.dilated import surplus
+from ai8xsim.machine.filler import filler
 from ai8xsim.program import Layer, Program
-from ai8xsim.program.operations import Operator, RollingBuffer, Source
+from ai8xsim.program.operations import RollingBuffer, Source
 
 
 def input_layout(layer: Layer) -> DataLayout:
@@ -119,11 +120,14 @@ class Written:
     """The bytes that a layer (or the loader of the sample) writes.
 
     data: (rows, columns, channels), for 32 bits (rows, columns, channels, 4).
-    filler: (rows, bytes): what else lies in the words of a row; it becomes zero.
+    filler: (steps, bytes): what else is written in each step of the layer's schedule. We let it become zero.
+    first: the step in which the first row is written; one row follows in each step.
+    UNVERIFIED: what a widely dilated Conv1d writes beside its output; it is no zero, and nobody means to read it.
     """
 
     data: Addresses
     filler: Addresses
+    first: int = 0
 
 
 def operand_addresses(layer: Layer, memory_bytes: int) -> Addresses:
@@ -144,34 +148,8 @@ def written(layer: Layer, memory_bytes: int) -> Written:
     layout, shape = output_layout(layer), layer.output_shape
     data = layout.addresses(memory_bytes)[0]
     wide = data.shape[2:]
-    filler = np.zeros((shape.rows, 0), np.int64)
-    if layout.bits == 8:
-        filler = _filler(layout, layer.operator, memory_bytes).reshape(shape.rows, -1)
-    return Written(data.reshape(shape.rows, shape.columns, shape.channels, *wide), filler)
-
-
-def _filler(layout: DataLayout, operator: Operator, memory_bytes: int) -> Addresses:
-    """The bytes of the words written that belong to no channel: (pixels, bytes).
-
-    Outputs begin at the first processor of a memory instance, and processors left out in between count like any
-    other with a kernel of zeros. A pass-through writes the words of its own processors only.
-    UNVERIFIED: that the bytes behind the last channel, up to the end of the word, are written as well.
-    """
-    used = enabled(layout.processors)
-    if operator is Operator.PASSTHROUGH:
-        lanes = [p for m in layout.memories for p in range(4 * m, 4 * m + PROCESSORS_PER_MEMORY)]
-    else:
-        first, last = (p // PROCESSORS_PER_MEMORY for p in (used[0], used[-1]))
-        lanes = list(range(first * PROCESSORS_PER_MEMORY, (last + 1) * PROCESSORS_PER_MEMORY))
-    in_last_pass = layout.channels - (layout.passes - 1) * layout.expected_processors
-    memories, bytes_ = np.divmod(np.array(lanes), PROCESSORS_PER_MEMORY)
-    pixels, numbers = np.arange(layout.pixels)[:, None, None], np.arange(layout.passes)[None, :, None]
-    words = (pixels * layout.passes + numbers) * (layout.gap + 1) + layout.offset // WORD_BYTES
-    inside = words * WORD_BYTES + bytes_
-    flat = np.where(inside < memory_bytes, memories * memory_bytes + inside, NOWHERE)
-    carries = np.array([[p in used[:count] for p in lanes] for count in _counts(layout, in_last_pass)])
-    return flat[:, ~carries]
-
-
-def _counts(layout: DataLayout, in_last_pass: int) -> list[int]:
-    return [layout.expected_processors] * (layout.passes - 1) + [in_last_pass]
+    return Written(
+        data.reshape(shape.rows, shape.columns, shape.channels, *wide),
+        filler(layer, layout, memory_bytes),
+        surplus(layer).before,
+    )

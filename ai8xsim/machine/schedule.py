@@ -1,4 +1,4 @@
-"""When a layer reads and writes: one step for each row of its output.
+"""When a layer reads and writes: one step for each row of its output, and of what else it writes.
 
 UNVERIFIED: the order within a layer. A row of output is written once the last row of input that it needs is in
 the processors' own memory (TRAM), pass by pass; every row of a pool window is read when its pooled row is.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.machine.dilated import surplus
 from ai8xsim.program import Layer
 
 Steps = npt.NDArray[np.int64]
@@ -16,7 +17,7 @@ Steps = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps of a layer. In a step it reads, then it writes output row `step`.
+    """The steps of a layer. In a step it reads, then it writes a row: of its output, but for widely dilated Conv1d.
 
     pooled: for each row behind the pool, the step in which it is read.
     rows: for each row of the operands, the last step in which it is read; -1 where no window reaches it.
@@ -51,10 +52,13 @@ def window(layer: Layer, place: int, axis: int) -> range:
 
 
 def _step(layer: Layer, row: int) -> int:
-    """The first output row that needs a row of the pooled data."""
+    """The first step that needs a row of the pooled data."""
     if layer.flatten or layer.convolution is None:
         return 0 if layer.flatten else row
-    geometry = layer.convolution.geometry
+    geometry, extra = layer.convolution.geometry, surplus(layer)
+    if extra.width:  # it reads row by row of `width` pixels, one row ahead
+        steps = extra.before + layer.output_shape.rows + extra.behind
+        return min(max(0, row - extra.width), steps - 1)
     if layer.convolution.is_transposed:
         needed = geometry.stride[0] * row - geometry.padding[0]
     else:

@@ -29,7 +29,7 @@ def overwrites_input(subject: Subject) -> Iterator[Diagnostic]:
             continue
         if _is_protected(subject, layer) and _writes_where_it_reads(subject.program, layer):
             said[layer.index] = layer.span_of("out_offset", "output_processors", "op")
-            yield _overlap(subject.program, layer, _unknown(subject, subject.program))
+            yield _overlap(subject.program, layer, unknown_layers(subject, subject.program))
     spoiled = (d for d in subject.once(_misread_contents) if d.code == "overwrites-input")
     yield from (d for d in spoiled if d.span not in said.values())
 
@@ -124,7 +124,7 @@ def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
         return
     if _leaves_its_path(subject):
         return
-    unknown = _unknown(subject, program)
+    unknown = unknown_layers(subject, program)
     plan = accesses(program, unknown)
     apart = {d.span for d in subject.once(operands_apart)}
     ledger = Ledger(program, plan)
@@ -135,7 +135,7 @@ def _misread_contents(subject: Subject) -> Iterator[Diagnostic]:
     yield from misread_diagnostics(program, unsaid, unknown)
 
 
-def _unknown(subject: Subject, program: Program) -> frozenset[int]:
+def unknown_layers(subject: Subject, program: Program) -> frozenset[int]:
     """Layers of which it is not known what they touch."""
     homeless = {n for n, buffer in enumerate(program.buffers) if not buffer_layout(buffer).is_complete}
     incomplete = {

@@ -6,13 +6,18 @@ from dataclasses import replace
 from ai8xsim.device import WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, error, warning
 from ai8xsim.layout import DataLayout, pass_count
+from ai8xsim.machine.dilated import bytes_before, bytes_behind, row_bytes, surplus
 from ai8xsim.machine.places import input_layout, is_streamed, output_layout, streams_on
 from ai8xsim.memory import BiasPlace, WeightNeed, WeightPlace, plan_bias, plan_weights
 from ai8xsim.program import Layer
 from ai8xsim.program.operations import Source
+from ai8xsim.rules.contents import unknown_layers
+from ai8xsim.rules.misreads import new_offset
 from ai8xsim.rules.needs import bias_needs, compute_words, weight_needs
 from ai8xsim.rules.processors import used_quadrants
 from ai8xsim.rules.subject import Subject
+
+_WHOLE_ROWS = "dilated so widely, a Conv1d runs as a Conv2d, and writes whole rows of {} values"
 
 
 def input_too_large(subject: Subject) -> Iterator[Diagnostic]:
@@ -50,17 +55,55 @@ def output_too_large(subject: Subject) -> Iterator[Diagnostic]:
         return
     limit = subject.device.data_memory_bytes
     for layer in subject.layers:
-        layout = output_layout(layer)
-        if streams_on(subject.program, layer) or layout.offset + layout.size_bytes <= limit:
+        layout, behind = output_layout(layer), bytes_behind(layer)
+        size = layout.size_bytes + behind
+        if streams_on(subject.program, layer) or layout.offset + size <= limit:
             continue
-        message = f"{layer.title}: its output ends at {_end(layout)} of {limit} bytes in each memory instance"
-        mend = f"write an `out_offset` of at most {limit - layout.size_bytes & ~3:#06x}"
-        if layout.size_bytes > limit:
+        end = layout.offset + size
+        message = f"{layer.title}: its output ends at {end} of {limit} bytes in each memory instance"
+        mend = f"write an `out_offset` of at most {limit - size & ~3:#06x}"
+        if size > limit:
             mend = "pool more, use fewer channels, or stream"
         label = f"{layer.output_shape} of {layout.bits} bits"
-        yield error(
-            "output-too-large", message, layer.span_of("out_offset", "op"), label, (_sum(layout),), mend
+        whole = (
+            (f"{behind} more bytes belong to it: {_WHOLE_ROWS.format(surplus(layer).width)}",)
+            if behind
+            else ()
         )
+        span = layer.span_of("out_offset", "op")
+        yield error("output-too-large", message, span, label, (_sum(layout), *whole), mend)
+
+
+def dilated_out_offset(subject: Subject) -> Iterator[Diagnostic]:
+    """Widely dilated Conv1d layers with no room for what they write in front of their output."""
+    if subject.program is None:
+        return
+    for layer in subject.layers:
+        before, offset = bytes_before(layer), layer.placement.out_offset
+        if before and row_bytes(layer) > before:
+            yield _row_is_longer(layer)
+        if offset >= before:
+            continue
+        message = f"{layer.title} writes {before} bytes in front of its output, and there are {offset}"
+        width, passes = surplus(layer).width, output_layout(layer).passes
+        why = (
+            _WHOLE_ROWS.format(width),
+            f"the first row lies in front: {width} values * {passes} pass{'es' if passes > 1 else ''} * 4 bytes",
+        )
+        mend = new_offset(subject.program, layer, unknown_layers(subject, subject.program))
+        yield error("dilated-out-offset", message, layer.span_of("out_offset", "dilation"), "", why, mend)
+
+
+def _row_is_longer(layer: Layer) -> Diagnostic:
+    """The loader counts words of 8-bit output without gaps."""
+    message = (
+        f"{layer.title}: the vendor's loader goes back {bytes_before(layer)} bytes for the row in front of the "
+        f"output, which takes {row_bytes(layer)}"
+    )
+    why = "UNVERIFIED: we say that the output begins at `out_offset`; it may begin behind it"
+    mend = "let it have 8-bit output, without `write_gap`"
+    span = layer.span_of("write_gap", "output_width", "dilation")
+    return warning("dilated-out-offset", message, span, "", (why,), mend)
 
 
 def _end(layout: DataLayout) -> str:

@@ -7,10 +7,18 @@ from ai8xsim.diagnostics import Diagnostic, Severity, error
 from ai8xsim.layout import pass_count
 from ai8xsim.machine.ledger import BUFFER, NOBODY, SAMPLE, Kind, Misread, Place
 from ai8xsim.machine.moves import Statement, free_place, mends
-from ai8xsim.machine.places import comes_by_fifo, operand_count, output_layout, streaming_reader, streams_on
+from ai8xsim.machine.places import (
+    comes_by_fifo,
+    is_streamed,
+    operand_count,
+    output_layout,
+    streaming_reader,
+    streams_on,
+)
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import Join, Source
 from ai8xsim.rules.operands import are_together
+from ai8xsim.rules.rings import ring_advice
 
 
 def misread_diagnostics(
@@ -46,10 +54,15 @@ def _groups(misreads: Sequence[Misread]) -> list[list[Misread]]:
 def _contents(program: Program, group: Sequence[Misread], unknown: frozenset[int]) -> Diagnostic | None:
     first = group[0]
     reader, culprit = layer_at(program, first.reader), layer_at(program, first.found)
+    if reader and first.place is None and first.kind is not Kind.OUTSIDE:
+        return _as_it_comes(program, reader, group)
     if _passed_by(program, first.wanted):
         return _not_kept(program, reader, first.wanted)
     if first.kind is not Kind.OVERWRITTEN:
         return _misplaced(program, reader, group, unknown) if reader else _not_unloaded(program, group)
+    through = _streamed_through(program, first.found)
+    if through is not None:
+        return _ring_over(program, reader, group, through)
     if culprit is None:
         return _loaded_over(program, reader, group)
     span = culprit.span_of("out_offset", "output_processors", "op")
@@ -66,6 +79,50 @@ def _contents(program: Program, group: Sequence[Misread], unknown: frozenset[int
         return error("overwrites-input", message, span, "", (*notes, why), mend)
     message = f"{culprit.title} writes over {what}, which {reader.title} reads later"
     return error("overwritten-data", message, span, "", notes, mend)
+
+
+def _as_it_comes(program: Program, reader: Layer, group: Sequence[Misread]) -> Diagnostic:
+    """Data that is handed to a layer which means to have it cropped or rearranged: a host may still do so."""
+    first, entry = group[0], reader.inputs[0]
+    count, (channel, row, column) = sum(m.count for m in group), first.value
+    what = f"takes {_name(program, first.wanted)} as it comes"
+    message = f"{reader.title} {what}, and {count} of {first.total} values are not those meant"
+    notes = (
+        f"the first: channel {channel}, row {row}, column {column}",
+        "pixels come in their order, from the first one on: nothing on the chip drops or rearranges them",
+    )
+    mend = "let the host rearrange the sample, and remove `in_dim`"
+    if entry.source is Source.LAYER:
+        mend = f"remove `streaming` from {reader.title} and the layers behind it"
+    elif reader.crop != (0, 0):
+        mend = "let the host send the rows that are left, and remove `in_crop`"
+    span = reader.span_of("in_crop", "in_dim", "op")
+    found = error("misplaced-input", message, span, "", notes, mend)
+    return replace(found, severity=Severity.WARNING)
+
+
+def _streamed_through(program: Program, writer: int) -> Layer | None:
+    """The layer whose ring the writer fills; None where what it writes is no ring."""
+    layer = layer_at(program, writer)
+    if layer is not None:
+        return streaming_reader(program, layer)
+    first = program.layers[0]
+    return first if writer == SAMPLE and is_streamed(program, first) else None
+
+
+def _ring_over(
+    program: Program, reader: Layer | None, group: Sequence[Misread], through: Layer
+) -> Diagnostic:
+    """Data that a ring lies over."""
+    first = group[0]
+    whose = f"which {reader.title} reads later" if reader else "which is an output of the network"
+    message = f"{through.title}: its ring lies over {_name(program, first.wanted)}, {whose}"
+    count = (
+        f"{sum(m.count for m in group)} of {sum(m.total for m in group)} values; the first: {_value(first)}"
+    )
+    why = "UNVERIFIED: the rows that stream through a ring are taken to be written to all of it"
+    span = through.span_of("in_offset", "streaming", "op")
+    return error("overwritten-data", message, span, "", (count, why), ring_advice(program, through))
 
 
 def _passed_by(program: Program, writer: int) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from ai8xsim.device import WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, error
 from ai8xsim.layout import pass_count
 from ai8xsim.machine.places import operand_count, output_layout
@@ -50,14 +51,14 @@ def _single(layer: Layer, producer: Layer, count: int) -> Diagnostic | None:
     return error("operands-apart", message, layer.span_of("eltwise", "op"), "", (why,), mend)
 
 
-def _gap_and_step(layer: Layer, count: int) -> tuple[int, int]:
-    """The words that the writer of each operand leaves out, and the bytes from one operand to the next."""
-    return count * (layer.placement.read_gap + 1) - 1, 4 * (layer.placement.read_gap + 1)
+def _gap(layer: Layer, count: int) -> int:
+    """The words that the writer of each operand leaves out; UNVERIFIED where the layer reads with a gap."""
+    return count * (layer.placement.read_gap + 1) - 1
 
 
 def are_together(layer: Layer, producers: Sequence[Layer]) -> bool:
     """Whether the inputs of an element-wise operation, one an operand, interleave."""
-    gap, step = _gap_and_step(layer, len(producers))
+    gap, step = _gap(layer, len(producers)), WORD_BYTES
     first = producers[0].placement.out_offset
     return all(
         (one.placement.write_gap, one.placement.out_offset) == (gap, first + step * number)
@@ -67,7 +68,7 @@ def are_together(layer: Layer, producers: Sequence[Layer]) -> bool:
 
 def _several(subject: Subject, layer: Layer, producers: Sequence[Layer]) -> Iterator[Diagnostic]:
     """One input an operand: each written with the same gap, a step behind the one before, the first where we read."""
-    gap, step = _gap_and_step(layer, len(producers))
+    gap, step = _gap(layer, len(producers)), WORD_BYTES
     span = layer.span_of("in_sequences", "eltwise", "op")
     first = producers[0].placement.out_offset
     if len({producer.index for producer in producers}) < len(producers):

@@ -1,98 +1,16 @@
-"""The rings of memory through which streaming layers pass their rows.
-
-Source: what the vendor's loader programs (`spec/REGISTERS.md` 3, FMAX), read from it and not verified on silicon.
-"""
+"""Whether the rings of memory through which streaming layers pass their rows lie where they can."""
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
 from ai8xsim.device import WORD_BYTES
 from ai8xsim.diagnostics import Diagnostic, Span, error
-from ai8xsim.layout import pass_count
+from ai8xsim.machine.lives import lives
 from ai8xsim.machine.places import input_layout, output_layout
+from ai8xsim.machine.rings import Ring, rings
 from ai8xsim.program import Layer, Program
-from ai8xsim.program.operations import Input, Operator, Source
+from ai8xsim.program.operations import Input, Source
 from ai8xsim.rules.subject import Subject
-
-
-class Ring(NamedTuple):
-    """The ring of a streaming layer's input: bytes `start` to `end` of its memory instances."""
-
-    layer: Layer
-    start: int
-    end: int
-    memories: frozenset[int]
-
-
-def rings(program: Program) -> tuple[Ring, ...]:
-    """The rings of all streaming layers."""
-    layers = [layer for layer in program.layers if layer.placement.streaming]
-    return tuple(_ring(program, layer, number) for number, layer in enumerate(layers))
-
-
-def _ring(program: Program, layer: Layer, number: int) -> Ring:
-    start = layer.placement.in_offset
-    words = (
-        _words_of_78002(layer, number)
-        if program.device.supports_depthwise
-        else _words_of_78000(program, layer)
-    )
-    return Ring(layer, start, start + words * WORD_BYTES, frozenset(input_layout(layer).memories))
-
-
-def _words_of_78000(program: Program, layer: Layer) -> int:
-    """UNVERIFIED: the words that the MAX78000's ring rolls over at."""
-    if layer.placement.data_format == "chw":
-        return 12
-    (rows, columns), (_, column_stride) = _pool(layer)
-    place = program.order.index(layer.index)
-    if place == 0:
-        start = ((rows - 1) * layer.operand_shape.columns + columns) * rows
-    else:
-        before = program.layers[place - 1]
-        kernel, padding = _kernel(before)
-        width = before.pooled_shape.columns + 2 * padding
-        start = width * (kernel[0] - 1 + rows - 1) + kernel[1] - 1 + columns
-    words = start + (rows - 1) * layer.operand_shape.columns + max(1, column_stride, columns)
-    passes = pass_count(layer.operand_shape.channels)
-    return -(-words // passes) * passes
-
-
-def _words_of_78002(layer: Layer, number: int) -> int:
-    """UNVERIFIED: the words that the MAX78002's ring rolls over at."""
-    (pool_rows, pool_columns), (_, stride) = _pool(layer)
-    dilation = layer.pooling.geometry.dilation if layer.pooling else (1, 1)
-    padding, columns = _kernel(layer)[1], layer.operand_shape.columns
-    row_step = max(pool_rows * dilation[0], _pool(layer)[1][0])
-    column_step = max(pool_columns * dilation[1], stride)
-    rows = row_step * (columns + 2 * padding) + padding + 2 * column_step
-    ahead = stride if layer.placement.read_ahead else 0
-    if number == 0:
-        start = column_step if stride == 1 and pool_rows == 1 else rows + ahead
-        words = start + column_step + (stride - 1) * (columns + 2 * padding)
-        return words * stride * 4 if layer.placement.data_format == "chw" else words
-    passes = pass_count(layer.operand_shape.channels)
-    start = padding * (columns + 2 * padding) + rows + ahead
-    words = start + (passes - 1) * (row_step * columns + padding + column_step) + column_step
-    return -(-words // passes) * passes
-
-
-def _pool(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Window and stride, 1 where nothing is pooled."""
-    if layer.pooling is None:
-        return (1, 1), (1, 1)
-    return layer.pooling.geometry.kernel_size, layer.pooling.geometry.stride
-
-
-def _kernel(layer: Layer) -> tuple[tuple[int, int], int]:
-    """The kernel that streaming runs, and its padding: 1x1 without padding runs as 3x3 with padding 1."""
-    if layer.convolution is None:
-        return (1, 1), 0
-    geometry = layer.convolution.geometry
-    if layer.operator is Operator.CONV2D and geometry.kernel_size == (1, 1):
-        return (3, 3), 1
-    return geometry.kernel_size, geometry.padding[1]
 
 
 def ring_apart(subject: Subject) -> Iterator[Diagnostic]:
@@ -163,7 +81,7 @@ def _overlap(program: Program, known: tuple[Ring, ...], pairs: list[tuple[Ring, 
     others = (f"so do those of layers {', '.join(map(str, more))}",) if more else ()
     message = f"{ring.layer.title}: its ring lies over that of {other.layer.title}"
     places = f"{ring.start:#06x} to {ring.end:#06x}, and {other.start:#06x} to {other.end:#06x}"
-    offset = _free_place(program, ring, _others(known, ring))
+    offset = _free_place(program, ring, _others(program, known, ring))
     span = ring.layer.span_of("in_offset", "streaming")
     return error("ring-overlap", message, span, "", (places, *others), _moved(program, ring.layer, offset))
 
@@ -179,9 +97,22 @@ def _moved(program: Program, layer: Layer, offset: int | None) -> str:
     return f"write `out_offset: {offset:#06x}` in {program.layers[place - 1].title}{here}"
 
 
-def _others(known: tuple[Ring, ...], ring: Ring) -> list[Ring]:
+def ring_advice(program: Program, layer: Layer) -> str:
+    """Where to let the ring of a streaming layer begin instead."""
+    known = rings(program)
+    ring = next(ring for ring in known if ring.layer.index == layer.index)
+    return _moved(program, layer, _free_place(program, ring, _others(program, known, ring)))
+
+
+def _others(program: Program, known: tuple[Ring, ...], ring: Ring) -> list[Ring]:
     """What a ring must not meet."""
-    return [*(other for other in known if other is not ring), _output(known)]
+    return [*(other for other in known if other is not ring), _output(known), *_kept(program, ring.layer)]
+
+
+def _kept(program: Program, layer: Layer) -> list[Ring]:
+    """Data that is there before anything streams, as if it were rings: data buffers."""
+    there = [live for live in lives(program) if live.born < 0]
+    return [Ring(layer, live.start, live.end, frozenset(live.layout.memories)) for live in there]
 
 
 def _output(known: tuple[Ring, ...]) -> Ring:
@@ -209,7 +140,7 @@ def _output_overlap(program: Program, known: tuple[Ring, ...]) -> Iterator[Diagn
     last = output.layer
     message = f"{last.title}: its output lies over the ring of {ring.layer.title}"
     places = f"output {output.start:#06x} to {output.end:#06x}, ring {ring.start:#06x} to {ring.end:#06x}"
-    offset = _free_place(program, output, list(known))
+    offset = _free_place(program, output, [*known, *_kept(program, last)])
     mend = "no room is left beside the rings: let later layers not stream"
     if offset is not None:
         mend = f"write `out_offset: {offset:#06x}`, and let whoever reads it begin there"
@@ -225,6 +156,8 @@ def ring_too_large(subject: Subject) -> Iterator[Diagnostic]:
         if ring.end >= limit:
             message = f"{ring.layer.title}: its ring ends at {ring.end:#06x}, its memory at {limit:#06x}"
             mend = _moved(
-                subject.program, ring.layer, _free_place(subject.program, ring, _others(known, ring))
+                subject.program,
+                ring.layer,
+                _free_place(subject.program, ring, _others(subject.program, known, ring)),
             )
             yield error("ring-too-large", message, ring.layer.span_of("in_offset", "streaming"), help=mend)

@@ -64,6 +64,7 @@ RULES = (
     Rule("fifo-channels", PROGRAM, processors.fifo_channels),
     Rule("input-too-large", PROGRAM, memories.input_too_large),
     Rule("output-too-large", PROGRAM, memories.output_too_large),
+    Rule("dilated-out-offset", PROGRAM, memories.dilated_out_offset),
     Rule("read-gap-passes", PROGRAM, memories.read_gap_passes),
     Rule("weight-memory", PROGRAM, memories.weight_memory),
     Rule("bias-memory", PROGRAM, memories.bias_memory),

@@ -32,7 +32,7 @@ def byte_of(place: Place, channel: int, pixel: int, operand: int = 0, width: int
     used = [p for p in range(64) if place.processors >> p & 1]
     processor = used[channel % per_pass]
     unit = pixel // 4 if place.is_chw else pixel
-    slot = ((unit * passes + channel // per_pass) * place.operands + operand) * (place.gap + 1)
+    slot = (unit * passes + channel // per_pass) * place.operands * (place.gap + 1) + operand
     word = place.offset // 4 + slot * (width // 8)
     if width == 32:
         return processor // 4, (word + processor % 4) * 4
@@ -72,6 +72,9 @@ class SlowMemory:
         """Let a layer read and write, row by row; whether everything it read was right."""
         is_right = True
         read_rows: set[int] = set()
+        geometry = layer.convolution.geometry if layer.convolution else None
+        if geometry and (geometry.kernel_size[0] - 1) * geometry.dilation[0] >= 9:
+            return self.run_as_rows(layer, geometry.kernel_size[0], geometry.dilation[0])
         for row in range(layer.output_shape.rows):
             for pooled_row in self.needed_rows(layer, row):
                 if pooled_row not in read_rows:
@@ -80,6 +83,25 @@ class SlowMemory:
                         self.stamps.get(byte) == stamp for byte, stamp in self.reads(layer, pooled_row)
                     )
             self.write(layer, row)
+        return is_right
+
+    def run_as_rows(self, layer: Layer, taps: int, width: int) -> bool:
+        """A widely dilated Conv1d, on rows of `width` values: a pixel is written when the one below it is read.
+
+        With the taps above each other, three of them make their first output in the second row."""
+        is_right = True
+        length = layer.operand_shape.rows
+        unread = list(range(length))
+        for row in range((length + width - 1) // width):
+            for column in range(width):
+                while unread and unread[0] <= (row + 1) * width + column:
+                    here = self.reads(layer, unread.pop(0))
+                    is_right &= all(self.stamps.get(byte) == stamp for byte, stamp in here)
+                pixel = (row - (taps == 3)) * width + column
+                if 0 <= pixel < layer.output_shape.rows:
+                    self.write(layer, pixel)
+                else:
+                    self.fill(layer, self.where(layer), pixel)
         return is_right
 
     def needed_rows(self, layer: Layer, row: int) -> range:
@@ -132,26 +154,45 @@ class SlowMemory:
         raise AssertionError("more channels are read than there are")
 
     def write(self, layer: Layer, row: int) -> None:
-        place, shape, width = layer.placement, layer.output_shape, layer.output_stage.bits
-        where = Place(place.output_processors, place.out_offset, shape.channels, 1, place.write_gap, False)
+        shape, width, where = layer.output_shape, layer.output_stage.bits, self.where(layer)
         for pixel in range(row * shape.columns, (row + 1) * shape.columns):
-            if width == 8:
-                self.fill(layer, where, pixel)
+            self.fill(layer, where, pixel)
             for channel in range(shape.channels):
                 memory, offset = byte_of(where, channel, pixel, 0, width)
                 for number in range(width // 8):
                     stamp = (layer.index if number == 0 else f"{layer.index} high", channel, pixel)
                     self.store((memory, offset + number), stamp)
 
+    @staticmethod
+    def where(layer: Layer) -> Place:
+        """Where the layer writes."""
+        place, channels = layer.placement, layer.output_shape.channels
+        return Place(place.output_processors, place.out_offset, channels, 1, place.write_gap, False)
+
     def fill(self, layer: Layer, where: Place, pixel: int) -> None:
-        """The other bytes of the words that a pixel takes become zero."""
+        """The words that a pixel takes become zero; in front of the output they have 8 bits, and no gaps."""
         used = [p for p in range(64) if where.processors >> p & 1]
+        stamp = (f"{layer.index} filler", 0, pixel)
+        if layer.output_stage.bits == 32 and pixel >= 0:
+            self.fill_wide(where, pixel, stamp)
+            return
         memories = {p // 4 for p in used}
         if layer.convolution is not None:
             memories = set(range(min(memories), max(memories) + 1))
         passes = (where.channels + 63) // 64
         for number in range(passes):
-            word = where.offset // 4 + (pixel * passes + number) * (where.gap + 1)
+            word = where.offset // 4 + (pixel * passes + number) * (where.gap + 1 if pixel >= 0 else 1)
             for memory in memories:
                 for lane in range(4):
-                    self.store((memory, word * 4 + lane), (f"{layer.index} filler", 0, pixel))
+                    if word >= 0:
+                        self.store((memory, word * 4 + lane), stamp)
+
+    def fill_wide(self, where: Place, pixel: int, stamp: Stamp) -> None:
+        """With 32 bits, kernels of zeros in front of a channel and between two have a word each."""
+        used = [p for p in range(64) if where.processors >> p & 1]
+        passes = (where.channels + 63) // 64
+        for number in range(passes):
+            word = where.offset // 4 + (pixel * passes + number) * 4 * (where.gap + 1)
+            for processor in range(used[0] // 4 * 4, used[-1] + 1):
+                for byte in range(4):
+                    self.store((processor // 4, (word + processor % 4) * 4 + byte), stamp)

@@ -13,7 +13,17 @@ from click.testing import CliRunner
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ai8xsim import MAX78000, MAX78002, ResolveError, Severity, check, read_checkpoint, read_network, resolve
+from ai8xsim import (
+    MAX78000,
+    MAX78002,
+    Machine,
+    ResolveError,
+    Severity,
+    check,
+    read_checkpoint,
+    read_network,
+    resolve,
+)
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.cli.app import cli
 from ai8xsim.codes import CODES
@@ -25,7 +35,7 @@ from ai8xsim.rules import RULES
 from ai8xsim.rules.subject import Needs
 
 from ..conftest import ROOT
-from ..simulator.small_programs import network_of, stored_layer
+from ..simulator.small_programs import network_of, program_of, random_int8, stored_layer
 
 DIGITS = ROOT / "networks" / "digits"
 FAULTS = ROOT / "tests" / "faults"
@@ -214,6 +224,28 @@ def test_an_operand_that_another_layer_reads_is_copied() -> None:
     assert found_in(naive, *shapes, device=MAX78002) == [(first[0], first[1] + gaps), second]
     both = residual(", write_gap: 1", "0x2004, write_gap: 1", ", read_gap: 1")
     assert found_in(both, *shapes, device=MAX78002) == []
+
+
+@pytest.mark.parametrize("gap", [0, 1, 2])
+def test_operands_lie_side_by_side_and_the_gap_behind_them(gap: int) -> None:
+    """The MAX78002 knows one stride, from pixel to pixel; the loader expects operand i at `in_offset` + 4 * i."""
+    shapes, written = [(4, 4, 3, 3)] * 2, 2 * (gap + 1) - 1
+    for apart in {4, 4 * (gap + 1)}:
+        place = 0x4000 + apart
+        layers = f"""
+        - {{processors: 0xf, op: conv2d, name: a, out_offset: 0x4000, write_gap: {written}}}
+        - {{processors: 0xf, op: conv2d, in_sequences: input, in_offset: 0, out_offset: {place}, write_gap: {written}}}
+        - {{processors: 0xf, op: add, in_sequences: [0, 1], in_offset: 0x4000, read_gap: {gap}, out_offset: 0x2000}}
+        """
+        mend = f"in layer 1, write `out_offset: 0x4004` and `write_gap: {written}`"
+        assert found_in(layers, *shapes, device=MAX78002) == ([("operands-apart", mend)] if apart > 4 else [])
+        program = program_of(
+            layers,
+            *(random_int8(n, *shape) for n, shape in enumerate(shapes)),
+            input_shape=(4, 8, 8),
+            device=MAX78002,
+        )
+        assert bool(Machine(program).run(random_int8(3, 4, 8, 8)).misreads[0]) == (apart > 4)
 
 
 def test_operands_that_are_apart_are_not_moved_together() -> None:

@@ -1,10 +1,16 @@
 """Data that passes by: samples that arrive by FIFO, rows that stream through rings; and where the sample lies."""
 
+import re
+
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ai8xsim import MAX78000, MAX78002, Machine, Options, Severity, check
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
+from ai8xsim.machine import ledger
+from ai8xsim.machine.rings import rings
 
 from ..simulator.small_programs import network_of, program_of, random_int8, stored_layer
 
@@ -103,3 +109,53 @@ def test_the_sample_is_loaded_where_the_first_layer_reads_and_that_must_be_its_p
         message == "layer 0 is executed first and reads the data buffer `past`; the sample is loaded over it"
     )
     assert help_ == "let layer 1, which reads the sample, be executed first"
+
+
+def streaming_beside_a_buffer(first: int, second: int, past: int) -> tuple[str, str]:
+    """Two streaming layers, whose rings begin at `first` and `second`, and a reader of a data buffer."""
+    layers = f"""
+    - {{processors: 0xf, op: conv2d, streaming: true, in_offset: {first}, out_offset: {second}}}
+    - {{processors: 0xf, op: conv2d, streaming: true, out_offset: 0x2000}}
+    - {{processors: 0xf, op: none, in_sequences: past, in_offset: {past}, in_dim: [8, 8], out_offset: 0x3000}}
+    """
+    return layers, BUFFER.replace("0x4000", str(past))
+
+
+WORDS = st.integers(0, 0x90).map(lambda n: 4 * n)
+
+
+@settings(max_examples=60, deadline=None)
+@given(WORDS, WORDS, WORDS, st.sampled_from([MAX78000, MAX78002]))
+def test_a_ring_may_not_lie_over_a_data_buffer(first: int, second: int, past: int, device: Device) -> None:
+    """The rows that stream are written over what the buffer keeps; the offset that is advised is free."""
+    layers, buffers = streaming_beside_a_buffer(first, second, past)
+    program = program_of(
+        layers, KERNEL, KERNEL, input_shape=(4, 8, 8), device=device, options=FIFO, buffers=buffers
+    )
+    over = [ring for ring in rings(program) if ring.start < past + 8 * 8 * 4 and past < ring.end]
+    found = Machine(program).run(random_int8(1, 4, 8, 8)).misreads[0]
+    assert {m.wanted for m in found} == ({ledger.BUFFER} if over else set())
+    for _ in range(6):
+        faults = errors(layers, FIFO, device, buffers)
+        rings_over = [fault for fault in faults if fault[0] == "overwritten-data"]
+        assert bool(rings_over) == bool(over)
+        if not faults:
+            return
+        key, value, layer = advised(*(rings_over or faults)[0][1:])
+        lines = layers.strip().splitlines()
+        lines[layer] = re.sub(rf"{key}: \w+", f"{key}: {value}", lines[layer])
+        layers = "\n".join(lines)
+        program = program_of(
+            layers, KERNEL, KERNEL, input_shape=(4, 8, 8), device=device, options=FIFO, buffers=buffers
+        )
+        over = [ring for ring in rings(program) if ring.start < past + 8 * 8 * 4 and past < ring.end]
+    raise AssertionError("the advice leads in circles")
+
+
+def advised(message: str, help_: str) -> tuple[str, str, int]:
+    """Key, value and layer of "write `key: value` in layer N"; without a layer, that of the message."""
+    written = re.match(r"write `(\w+): (0x[0-9a-f]+)`(?: in layer (\d+))?", help_)
+    own = re.match(r"layer (\d+)", message)
+    assert written is not None, help_
+    assert own is not None
+    return written[1], written[2], int(written[3] or own[1])
