@@ -273,7 +273,7 @@ class _Work:
             "all_taps": len(taps.offsets),
         }
         if packed.narrow:
-            numbers |= self._narrow_fields(packed, output)
+            numbers |= self._narrow_fields(packed, pixels, output)
         draft = Draft(
             Kind.MULTIPLY_NARROW if packed.narrow else Kind.MULTIPLY,
             output.region,
@@ -286,14 +286,16 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _narrow_fields(self, packed: PackedTaps, output: Tensor) -> dict[str, int]:
+    def _narrow_fields(self, packed: PackedTaps, pixels: npt.NDArray[Any], output: Tensor) -> dict[str, int]:
+        is_together = output.channels <= FOUR * FOUR and _is_in_fours(pixels[:, 0], output.channels)
         return {
             "fours": output.channels // FOUR,
             "block_pixels": len(self._builder.target.block_table()),
             "first_block": packed.narrow[0],
             "last_block": packed.narrow[-1],
             "inputs": packed.inputs,
-            "unit": packed.unit,
+            "unit": FOUR if is_together else packed.unit,
+            "is_together": int(is_together),
             "pixel_step": self._x.pixel_step,
         }
 
@@ -338,6 +340,13 @@ def _parts(
             met = column.kernel
             run = range(met.start * step, met.stop * step) if by_columns else taps.all.run
             yield row, column, Met(row.kernel, run)
+
+
+def _is_in_fours(offsets: Offsets, step: int) -> bool:
+    """Whether every four offsets are `step` apart."""
+    if len(offsets) % FOUR:
+        return False
+    return bool((np.diff(offsets.reshape(-1, FOUR), axis=1) == step).all())
 
 
 def _dense(weight_oihw: Int8, groups: int) -> Int8:

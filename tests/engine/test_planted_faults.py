@@ -101,6 +101,12 @@ def written_programs() -> list[Program]:
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(20, 16, 3, 3, 3), input_shape=(3, 3, 8)
         ),
         program_of(
+            "- {op: conv2d, pad: 1, output_shift: -1}\n- {op: conv2d, pad: 1, output_shift: -1}",
+            random_int8(21, 16, 16, 3, 3),
+            random_int8(22, 7, 16, 3, 3),
+            input_shape=(16, 3, 5),
+        ),
+        program_of(
             "- {op: conv2d, pad: 1, dilation: 2, groups: 2, avg_pool: [3, 2], pool_stride: 1, output_shift: -1}",
             random_int8(16, 6, 3, 3, 3),
             input_shape=(6, 9, 8),
@@ -338,6 +344,9 @@ FAULTS: dict[str, Planted] = {
     ),
     "adjacent pixels taken for others": Planted(
         drafted(Kind.MULTIPLY_NARROW, given("pixel_step", lambda step: step - 1)), _has_narrow_blocks
+    ),
+    "activations taken to lie side by side": Planted(
+        drafted(Kind.MULTIPLY_NARROW, given("is_together", lambda _: 1)), _has_narrow_blocks
     ),
     "small groups of vectors first": Planted(
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])

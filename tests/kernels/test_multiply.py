@@ -84,6 +84,7 @@ class Work:
 
     def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
         self.target, self.case, self.width, self.input_step = target, case, width, 0
+        self.is_together = False
         self.random = np.random.default_rng(case.seed)
         self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
         self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
@@ -112,6 +113,12 @@ class Work:
             np.arange(len(self.pixels)) % FOUR
         )
 
+    def write_side_by_side(self) -> None:
+        """Every four pixels write next to each other, in any order of the fours."""
+        self.is_together = True
+        fours = self.random.permutation(len(self.pixels) // FOUR) * FOUR * self.width
+        self.pixels[:, 0] = np.repeat(fours, FOUR) + self.width * (np.arange(len(self.pixels)) % FOUR)
+
     def job(self, groups: int, weights: Array, starts: Array, group_bytes: int | None = None) -> Job:
         return Job(
             activations=self.inputs.address,
@@ -128,6 +135,7 @@ class Work:
             width=self.width,
             is_wide=int(self.case.shift is None),
             input_step=self.input_step,
+            is_together=int(self.is_together),
         )
 
     def starts(self, weight_ok: Array) -> Array:
@@ -191,14 +199,18 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
         for target, number in NARROW_BLOCKS
     ],
 )
-@given(case=works(), step=st.integers(1, FOUR))
+@given(case=works(), step=st.integers(1, FOUR), is_together=st.booleans())
 @drawn
-def test_a_narrow_block_sums_what_numpy_sums(target: Target, number: int, case: Case, step: int) -> None:
+def test_a_narrow_block_sums_what_numpy_sums(
+    target: Target, number: int, case: Case, step: int, is_together: bool
+) -> None:
     block = target.narrow_blocks[number]
     width, case = FOUR * block.fours, case._replace(shift=case.shift or 0)
     work = Work(target, case, block.pixels, width)
     if block.is_adjacent:
         work.lay_side_by_side(step)
+    if is_together and block.fours <= FOUR:
+        work.write_side_by_side()
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = -(-case.run // block.inputs)
     padded, _ = _with_others_behind(block.inputs, case, weight_otr, groups)

@@ -60,6 +60,7 @@ class Job(NamedTuple):
     width: int  # channels to store, of the block's vectors
     is_wide: int  # whether the sums are stored, not activations
     input_step: int  # of a narrow block of adjacent pixels: values from pixel to pixel, at most 4
+    is_together: int  # of a narrow block: whether the activations of every 4 pixels lie side by side
 
 
 @intrinsic

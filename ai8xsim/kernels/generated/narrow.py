@@ -13,7 +13,8 @@ those are loaded into every quarter, which picks out its own.
 P / 4 * F sums, P / 4 vectors of inputs, F of weights and one of repeated inputs fill the registers.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -74,8 +75,19 @@ def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) 
     sums = _emit_sums(builder, target, block, job)
     shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
     shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
-    for first in range(0, block.fours, FOUR):
-        _emit_activations(builder, target, job, [row[first : first + FOUR] for row in shifted], first)
+    packed = [
+        entry
+        for first in range(0, block.fours, FOUR)
+        for entry in _packed(builder, job, [row[first : first + FOUR] for row in shifted], first)
+    ]
+    is_together = builder.icmp_signed("!=", job.is_together, ir.Constant(I64, 0))
+    with builder.if_else(is_together) as (together, apart):
+        with together:
+            for entry in packed:
+                _store_together(builder, target, job, entry)
+        with apart:
+            for entry in packed:
+                _store_apart(builder, target, job, entry)
 
 
 def _emit_sums(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> list[list[Value]]:
@@ -133,10 +145,20 @@ def _own_bytes(builder: Builder, step: Value) -> Value:
     return builder.add(builder.mul(pixels, steps), splat_constant(I32, 0x03020100, LANES))
 
 
-def _emit_activations(
-    builder: Builder, target: Target, job: Job, sums: list[list[Value]], first: int
-) -> None:
-    """Store up to four times 4 channels, from four times `first` on; sums: by every four pixels and four channels.
+class _Packed(NamedTuple):
+    """Activations of four pixels from `pixel` on, each one's in its quarter of `words`: `lanes` of it.
+
+    channel: the first of them.
+    """
+
+    words: Value
+    lanes: range
+    pixel: int
+    channel: int
+
+
+def _packed(builder: Builder, job: Job, sums: list[list[Value]], first: int) -> Iterator[_Packed]:
+    """Up to four times 4 channels, from four times `first` on; sums: by every four pixels and four channels.
 
     Four vectors are packed at once, from as many pixels as it takes to find them.
     """
@@ -147,10 +169,23 @@ def _emit_activations(
         vectors = [values for row in rows for values in row]
         octets = pack_four(builder, vectors + vectors[:1] * (FOUR - len(vectors)))
         words = builder.bitcast(at_least(builder, octets, job.floor), vector(I32, LANES))
-        for place, quarter in ((place, quarter) for place in range(len(rows)) for quarter in range(FOUR)):
-            lanes = [FOUR * quarter + fours * place + four for four in range(fours)]
-            address = output_address(builder, target, job, FOUR * (at + place) + quarter)
-            store(builder, lanes_of(builder, words, lanes), after(builder, address, FOUR * first))
+        for place in range(len(rows)):
+            lanes = range(fours * place, fours * (place + 1))
+            yield _Packed(words, lanes, FOUR * (at + place), FOUR * first)
+
+
+def _store_together(builder: Builder, target: Target, job: Job, packed: _Packed) -> None:
+    """Where all channels of the four pixels lie side by side, and are in `packed`."""
+    lanes = [FOUR * quarter + lane for quarter in range(FOUR) for lane in packed.lanes]
+    address = output_address(builder, target, job, packed.pixel)
+    store(builder, lanes_of(builder, packed.words, lanes), address)
+
+
+def _store_apart(builder: Builder, target: Target, job: Job, packed: _Packed) -> None:
+    for quarter in range(FOUR):
+        lanes = [FOUR * quarter + lane for lane in packed.lanes]
+        address = output_address(builder, target, job, packed.pixel + quarter)
+        store(builder, lanes_of(builder, packed.words, lanes), after(builder, address, packed.channel))
 
 
 def _of_four_pixels(builder: Builder, addresses: list[Value]) -> Value:

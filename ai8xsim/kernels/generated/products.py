@@ -106,6 +106,7 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         step.channels - channel,
         step.is_wide,
         0,
+        0,
     )
 
 
@@ -129,6 +130,7 @@ def _narrow_job(run: Run, step: Step) -> Job:
         step.channels,
         0,
         step.pixel_step,
+        step.is_together,
     )
 
 
@@ -150,6 +152,7 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         step.floor,
         step.channels - channel,
         step.is_wide,
+        0,
         0,
     )
 
@@ -178,4 +181,5 @@ def _at_pixel(job: Job, pixels: int) -> Job:
         job.width,
         job.is_wide,
         job.input_step,
+        job.is_together,
     )
