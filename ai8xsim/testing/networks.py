@@ -13,6 +13,7 @@ from ai8xsim.program import Options, Program, resolve
 from ai8xsim.program.invent import random_checkpoint
 
 CHANNELS = (1, 3, 4, 4, 8, 8, 12, 16, 20, 60, 64, 65, 100)
+MOST_FLATTENED, MOST_INPUTS = 256, 1024  # pixels, and values, of a Linear layer
 LARGEST_SIDE = 12
 MOST_WORDS = 500  # of weight memory that a drawn network may take
 
@@ -222,7 +223,9 @@ def _transposed(drawing: _Drawing, data: _Data) -> _Data | None:
 def _linear(drawing: _Drawing, data: _Data) -> _Data | None:
     layer, outputs = _base(drawing, data), drawing.draw(st.sampled_from([1, 4, 10, 64, 65]))
     pixels = data.rows * data.columns
-    if data.channels * pixels > 1024 or not _weighted(drawing, layer, data.channels, outputs, pixels):
+    if pixels > MOST_FLATTENED or data.channels * pixels > MOST_INPUTS:
+        return None
+    if not _weighted(drawing, layer, data.channels, outputs, pixels):
         return None
     layer |= {"op": "linear"} | ({"flatten": "true"} if pixels > 1 else {})
     output = _Data("", outputs, 1, 1, False, drawing.processors(outputs), 0)
