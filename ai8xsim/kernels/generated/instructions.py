@@ -1,6 +1,7 @@
 """LLVM code for the few vector operations in which instruction sets differ."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from llvmlite import ir
 from numba.core import cgutils as _cgutils
@@ -8,6 +9,8 @@ from numba.core import cgutils as _cgutils
 from ai8xsim.kernels.generated.targets import Target
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+
+Block = TypeVar("Block")
 
 Builder = Any  # llvmlite has no types
 Value = Any
@@ -17,6 +20,21 @@ cgutils: Any = _cgutils
 def keep_apart(builder: Builder) -> None:
     """Do not let LLVM take the function in where it is called: what is large compiles sooner, and better, alone."""
     builder.function.attributes.add("noinline")
+
+
+def emit_chosen(
+    builder: Builder, number: Value, blocks: Sequence[Block], emit: Callable[[Block], None]
+) -> None:
+    """The code of every block, of which the one of this number is run."""
+    done = builder.append_basic_block("done")
+    switch = builder.switch(number, done)
+    for place, block in enumerate(blocks):
+        case = builder.append_basic_block(f"block_{place}")
+        switch.add_case(ir.Constant(I64, place), case)
+        builder.position_at_end(case)
+        emit(block)
+        builder.branch(done)
+    builder.position_at_end(done)
 
 
 def vector(element: Any, lanes: int) -> Any:

@@ -27,6 +27,7 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     cgutils,
+    emit_chosen,
     in_channel_order,
     keep_apart,
     load,
@@ -71,15 +72,7 @@ def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> An
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
         fields = job_of(builder, args[2])
-        done = builder.append_basic_block("done")
-        switch = builder.switch(args[1], done)
-        for number, shape in enumerate(facts.blocks):
-            case = builder.append_basic_block(f"block_{shape.pixels}x{shape.vectors}")
-            switch.add_case(ir.Constant(I64, number), case)
-            builder.position_at_end(case)
-            _emit_block(builder, facts, shape, fields)
-            builder.branch(done)
-        builder.position_at_end(done)
+        emit_chosen(builder, args[1], facts.blocks, lambda block: _emit_block(builder, facts, block, fields))
         return context.get_dummy_value()
 
     return types.void(target, types.int64, job), generate

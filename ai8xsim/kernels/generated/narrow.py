@@ -29,6 +29,7 @@ from ai8xsim.kernels.generated.instructions import (
     at_least,
     bytes_within_quarters,
     cgutils,
+    emit_chosen,
     keep_apart,
     lanes_of,
     load,
@@ -57,15 +58,9 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
         fields = job_of(builder, args[2])
-        done = builder.append_basic_block("done")
-        switch = builder.switch(args[1], done)
-        for number, shape in enumerate(facts.narrow_blocks):
-            case = builder.append_basic_block(f"narrow_block_{number}")
-            switch.add_case(ir.Constant(I64, number), case)
-            builder.position_at_end(case)
-            _emit_block(builder, facts, shape, fields)
-            builder.branch(done)
-        builder.position_at_end(done)
+        emit_chosen(
+            builder, args[1], facts.narrow_blocks, lambda block: _emit_block(builder, facts, block, fields)
+        )
         return context.get_dummy_value()
 
     return types.void(target, types.int64, job), generate
