@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
 from ai8xsim.kernels.generated.steps import STEP, Kind
 from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.winograd import PRODUCTS
 
 # Values of activations that should stay in a core's cache; as many samples go together as fit.
 CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
@@ -195,6 +196,8 @@ def _work(draft: Draft, taps: int) -> int:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
     if draft.kind is Kind.MULTIPLY_NARROW:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * draft.fields["inputs"]
+    if draft.kind is Kind.MULTIPLY_TILES:
+        return EFFORT_OF_A_PIXEL + values * PRODUCTS * draft.fields["groups"] * 4
     return EFFORT_OF_A_PIXEL + EFFORT[draft.kind] * values * taps
 
 

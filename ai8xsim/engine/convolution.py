@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ai8xsim.engine.build import Builder, Draft
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
+from ai8xsim.engine.tiles import tile_corners, tile_inputs, tile_outputs, worth_tiles
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
@@ -182,7 +183,32 @@ class _Work:
             if self._is_flattened:
                 weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
                 geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
-            self._add_rows(_dense(weight, geometry.groups), geometry, output, stage)
+            weight = _dense(weight, geometry.groups)
+            if stage is not None and worth_tiles(self._builder.target, geometry, weight, self._x, output):
+                self._add_tiles(weight, geometry, output, stage)
+            else:
+                self._add_rows(weight, geometry, output, stage)
+
+    def _add_tiles(
+        self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage
+    ) -> None:
+        """A convolution by tiles of outputs."""
+        target, x = self._builder.target, self._x
+        corners, offsets = tile_corners(output), tile_outputs(output)
+        outputs = [output.offset(row, column) for row, column in corners]
+        inputs = [x.offset(row, column) for row, column in corners - geometry.padding]
+        pixels = np.stack([offsets, np.zeros_like(offsets)], axis=1)
+        draft = Draft(
+            Kind.MULTIPLY_TILES,
+            output.region,
+            (x.region,),
+            np.array([outputs, inputs], np.int64).T,
+            taps=np.concatenate([tile_inputs(x), pixels.reshape(-1)]),
+            weights=packing.pack_tile_weights(target, weight_oihw),
+            starts=self._starts(weight_oihw.reshape(len(weight_oihw), -1), stage),
+            fields=self._fields(output, stage) | {"groups": packing.pairs_of(weight_oihw.shape[1])},
+        )
+        self._builder.add(draft)
 
     def _add_rows(
         self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage | None

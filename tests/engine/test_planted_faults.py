@@ -100,6 +100,9 @@ def written_programs() -> list[Program]:
         program_of(
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(20, 16, 3, 3, 3), input_shape=(3, 3, 8)
         ),
+        program_of(  # by tiles, of which the last ones overlap those before
+            "- {op: conv2d, pad: 1, output_shift: -3}", random_int8(23, 31, 62, 3, 3), input_shape=(62, 15, 8)
+        ),
         program_of(
             "- {op: conv2d, pad: 1, output_shift: -1}\n- {op: conv2d, pad: 1, output_shift: -1}",
             random_int8(21, 16, 16, 3, 3),
@@ -359,6 +362,25 @@ FAULTS: dict[str, Planted] = {
     ),
     "weights of the border without a gap between the taps": Planted(
         drafted(Kind.MULTIPLY, _without_gap)
+    ),
+    "the last tile forgotten": Planted(
+        replaced(convolution, "tile_corners", lambda step, output: step(output)[:-1])
+    ),
+    "tiles in each other's place": Planted(drafted(Kind.MULTIPLY_TILES, _written_in_reverse)),
+    "a tile's inputs column by column": Planted(
+        replaced(convolution, "tile_inputs", lambda step, x: step(x).reshape(6, 6).T.ravel())
+    ),
+    "a tile's outputs column by column": Planted(
+        replaced(convolution, "tile_outputs", lambda step, x: step(x).reshape(4, 4).T.ravel())
+    ),
+    "kernels of tiles turned round": Planted(
+        replaced(packing, "transform_kernels", lambda step, w: step(w[..., ::-1, ::-1]))
+    ),
+    "kernels of tiles with inputs exchanged": Planted(
+        replaced(packing, "transform_kernels", lambda step, w: step(w[:, np.arange(w.shape[1]) ^ 1]))
+    ),
+    "an input of tiles forgotten": Planted(
+        drafted(Kind.MULTIPLY_TILES, given("groups", lambda pairs: pairs - 1))
     ),
     "transposed phases swapped": Planted(replaced(conv, "axis_phases", _phases_swapped)),
     "averages never rounded": Planted(drafted(Kind.AVERAGE, given("operation", lambda _: 0))),

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai8xsim.engine import convolution
 from ai8xsim.engine.lower import lower
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
 from ai8xsim.kernels.geometry import ConvolutionGeometry
-from benchmarks.layers import convolution, layer_case
+from benchmarks import layers
 
 SMALL = st.integers(1, 5)
 
@@ -46,10 +47,13 @@ def test_a_large_image_is_not_cut() -> None:
 
 
 @pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
-def test_a_small_image_multiplies_no_padding_but_in_its_corners(target: Target) -> None:
+def test_a_small_image_multiplies_no_padding_but_in_its_corners(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "worth_tiles", lambda *_: False)
     side, channels = 8, 16
-    shape = convolution(channels, 32, side)
-    steps = lower(layer_case("cut", shape).program, target, keep_all=False).plan.steps
+    shape = layers.convolution(channels, 32, side)
+    steps = lower(layers.layer_case("cut", shape).program, target, keep_all=False).plan.steps
     steps = steps[steps["kind"] == Kind.MULTIPLY]
     inside = steps["pixel_count"] * steps["tap_count"] * steps["groups"]
     met = sum(

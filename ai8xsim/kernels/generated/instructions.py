@@ -1,6 +1,7 @@
 """LLVM code for the few vector operations in which instruction sets differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from llvmlite import ir
@@ -35,6 +36,30 @@ def emit_chosen(
         emit(block)
         builder.branch(done)
     builder.position_at_end(done)
+
+
+@contextmanager
+def rolled(builder: Builder, count: Value) -> Iterator[Value]:
+    """A loop that LLVM does not unroll, which takes its time and gains nothing where the body is long."""
+    before, body, end = builder.basic_block, *(builder.append_basic_block(name) for name in ("body", "end"))
+    builder.cbranch(builder.icmp_signed(">", count, ir.Constant(I64, 0)), body, end)
+    builder.position_at_end(body)
+    index = builder.phi(I64)
+    index.add_incoming(ir.Constant(I64, 0), before)
+    yield index
+    following = builder.add(index, ir.Constant(I64, 1))
+    index.add_incoming(following, builder.basic_block)
+    latch = builder.cbranch(builder.icmp_signed("<", following, count), body, end)
+    latch.set_metadata("llvm.loop", _not_unrolled(builder.module, f"{builder.function.name}.{body.name}"))
+    builder.position_at_end(end)
+
+
+def _not_unrolled(module: Any, name: str) -> Any:
+    """What marks a loop: a node whose first part is the node itself."""
+    disabled = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    mark = module.add_metadata([ir.MetaDataString(module, name)])
+    mark.operands = (mark, disabled)
+    return mark
 
 
 def vector(element: Any, lanes: int) -> Any:
@@ -88,7 +113,7 @@ def multiply_add(builder: Builder, target: Target, sums: Value, x: Value, weight
     pixel = splat(builder, x, target.lanes)
     if target.products == 4:
         return multiply_add_bytes(builder, sums, pixel, weights)
-    return _multiply_add_pairs(builder, target, sums, pixel, weights)
+    return multiply_add_pairs(builder, target, sums, pixel, weights)
 
 
 def multiply_add_bytes(builder: Builder, sums: Value, activations: Value, weights: Value) -> Value:
@@ -99,12 +124,19 @@ def multiply_add_bytes(builder: Builder, sums: Value, activations: Value, weight
     return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", sums.type, operands)
 
 
-def _multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
-    """The pattern that LLVM turns into pmaddwd on x86 and smull, smlal on ARM; no instruction is named."""
+def multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
+    """Each lane's sum plus the products of its 2 numbers with its 2 weights, of 16 bits; the sum wraps round.
+
+    Without an instruction for all of it, this is the pattern that LLVM turns into pmaddwd on x86 and smull, smlal on
+    ARM.
+    """
     lanes = target.lanes
     pairs, products = vector(I16, 2 * lanes), vector(I32, 2 * lanes)
-    left = builder.sext(builder.bitcast(pixel, pairs), products)
-    right = builder.sext(builder.bitcast(weights, pairs), products)
+    numbers, factors = builder.bitcast(pixel, pairs), builder.bitcast(weights, pairs)
+    if target.products == 4:
+        name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
+        return _call(builder, name, sums.type, [sums, numbers, factors])
+    left, right = builder.sext(numbers, products), builder.sext(factors, products)
     product = builder.mul(left, right)
     undefined = ir.Constant(products, ir.Undefined)
     even, odd = (

@@ -26,7 +26,6 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
-    cgutils,
     emit_chosen,
     in_channel_order,
     keep_apart,
@@ -34,6 +33,7 @@ from ai8xsim.kernels.generated.instructions import (
     multiply_add,
     pack,
     pack_four_pixels,
+    rolled,
     splat,
     store,
     store_first,
@@ -62,6 +62,17 @@ class Job(NamedTuple):
     is_wide: int  # whether the sums are stored, not activations
     input_step: int  # of a narrow block of adjacent pixels: values from pixel to pixel, at most 4
     is_together: int  # of a narrow block: whether the activations of every 4 pixels lie side by side
+
+
+class Results(NamedTuple):
+    """Where activations go, as in a job."""
+
+    outputs: int
+    pixels: int  # only the outputs' offsets count
+    starts: int
+    shift: int
+    floor: int
+    width: int
 
 
 @intrinsic
@@ -95,24 +106,26 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
         with wide:
             _emit_stores(builder, target, job, sums)
         with narrow:
-            _emit_activations(builder, target, job, sums)
+            emit_activations(builder, target, job, sums)
 
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
-        address = _pixel_address(builder, job, pixel, 0, 4)
+        address = _pixel_address(builder, job.outputs, after(builder, job.pixels, 8 * pixel), 4)
         for place, values in enumerate(in_channel_order(builder, target, row)):
             store(builder, values, after(builder, address, 4 * target.lanes * place))
 
 
 def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
     """Where the inputs of a pixel begin."""
-    return _pixel_address(builder, job, pixel, 1, target.value_bytes)
+    return _pixel_address(
+        builder, job.activations, after(builder, job.pixels, 8 * pixel + 4), target.value_bytes
+    )
 
 
-def output_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
+def output_address(builder: Builder, target: Target, job: Job | Results, pixel: int) -> Value:
     """Where the activations of a pixel go."""
-    return _pixel_address(builder, job, pixel, 0, target.value_bytes)
+    return _pixel_address(builder, job.outputs, after(builder, job.pixels, 8 * pixel), target.value_bytes)
 
 
 def _emit_sums(
@@ -130,14 +143,14 @@ def _emit_sums(
         for _ in inputs
     ]
     weights = variable(builder, job.weights)
-    with cgutils.for_range(builder, job.tap_count) as tap:
-        offset = load(builder, builder.add(job.taps, times(builder, tap.index, 4)), I32, 4)
+    with rolled(builder, job.tap_count) as tap:
+        offset = load(builder, builder.add(job.taps, times(builder, tap, 4)), I32, 4)
         step = times(builder, builder.sext(offset, I64), target.value_bytes)
         runs = [builder.add(address, step) for address in inputs]
         groups = builder.udiv(job.groups, ir.Constant(I64, block.chains))
-        with cgutils.for_range(builder, groups) as group:
+        with rolled(builder, groups) as group:
             for chain in range(block.chains):
-                at = builder.add(times(builder, group.index, 4 * block.chains), ir.Constant(I64, 4 * chain))
+                at = builder.add(times(builder, group, 4 * block.chains), ir.Constant(I64, 4 * chain))
                 _emit_group(builder, target, weights, [builder.add(run, at) for run in runs], sums, chain)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [[_total(builder, chains) for chains in row] for row in sums]
@@ -158,7 +171,8 @@ def _emit_group(
     builder.store(after(builder, place, size * vectors), weights)
 
 
-def _emit_activations(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
+def emit_activations(builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]]) -> None:
+    """Store the activations that each pixel's sums make."""
     shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
     shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
     floor = builder.trunc(job.floor, I32)
@@ -171,7 +185,9 @@ def _emit_activations(builder: Builder, target: Target, job: Job, sums: list[lis
         _emit_pixel(builder, target, job, parts, output_address(builder, target, job, pixel))
 
 
-def _emit_pixel(builder: Builder, target: Target, job: Job, parts: list[Value], address: Value) -> None:
+def _emit_pixel(
+    builder: Builder, target: Target, job: Job | Results, parts: list[Value], address: Value
+) -> None:
     done = 0
     for activations in parts:
         place = after(builder, address, target.value_bytes * done)
@@ -182,10 +198,10 @@ def _emit_pixel(builder: Builder, target: Target, job: Job, parts: list[Value], 
         done += activations.type.count
 
 
-def _pixel_address(builder: Builder, job: Job, pixel: int, column: int, value_bytes: int) -> Value:
-    offset = load(builder, after(builder, job.pixels, 8 * pixel + 4 * column), I32, 4)
-    base = job.activations if column else job.outputs
-    return builder.add(base, times(builder, builder.sext(offset, I64), value_bytes))
+def _pixel_address(builder: Builder, first: Value, offset: Value, value_bytes: int) -> Value:
+    """offset: the address of one, in values."""
+    distance = builder.sext(load(builder, offset, I32, 4), I64)
+    return builder.add(first, times(builder, distance, value_bytes))
 
 
 def _total(builder: Builder, chains: list[Value]) -> Value:

@@ -28,13 +28,13 @@ from ai8xsim.kernels.generated.instructions import (
     after,
     at_least,
     bytes_within_quarters,
-    cgutils,
     emit_chosen,
     keep_apart,
     lanes_of,
     load,
     multiply_add_bytes,
     pack_four,
+    rolled,
     splat,
     splat_constant,
     store,
@@ -92,11 +92,11 @@ def _emit_sums(builder: Builder, target: Target, block: NarrowBlock, job: Job) -
     starts = [_repeated(builder, after(builder, job.starts, 4 * FOUR * at)) for at in range(block.fours)]
     sums = [[variable(builder, start) for start in starts] for _ in range(0, block.pixels, FOUR)]
     own, weights = _own_bytes(builder, job.input_step), variable(builder, job.weights)
-    with cgutils.for_range(builder, job.tap_count) as tap:
-        offset = load(builder, builder.add(job.taps, times(builder, tap.index, 4)), I32, 4)
+    with rolled(builder, job.tap_count) as tap:
+        offset = load(builder, builder.add(job.taps, times(builder, tap, 4)), I32, 4)
         runs = [builder.add(place, builder.sext(offset, I64)) for place in places]
-        with cgutils.for_range(builder, job.groups) as group:
-            at = times(builder, group.index, block.inputs)
+        with rolled(builder, job.groups) as group:
+            at = times(builder, group, block.inputs)
             addresses = [builder.add(run, at) for run in runs]
             if block.is_adjacent:
                 turns = [[_of_adjacent_pixels(builder, address, own) for address in addresses]]

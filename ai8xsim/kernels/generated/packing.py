@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.targets import CHAINS, FOUR, Target
+from ai8xsim.kernels.generated.winograd import PRODUCTS, transform_kernels
+
+PAIR = 2  # of 16-bit inputs, that one instruction multiplies
 
 Int8 = NDArray[np.int8]
 Starts = NDArray[np.int32]
@@ -33,6 +36,16 @@ def products_of(target: Target, outputs: int, run: int) -> int:
 def narrow_products_of(outputs: int, run: int, inputs: int) -> int:
     """Likewise for narrow blocks, which multiply so many inputs at a time."""
     return outputs * -(-run // inputs) * inputs
+
+
+def tile_products_of(target: Target, outputs: int, inputs: int) -> int:
+    """The products of a tile in one plane; those of bytes that would take the same instructions."""
+    return vectors_of(target, outputs) * target.lanes * pairs_of(inputs) * target.products
+
+
+def pairs_of(inputs: int) -> int:
+    """Pairs that so many inputs fill."""
+    return -(-inputs // PAIR)
 
 
 def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
@@ -72,6 +85,21 @@ def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
     filled[..., :run] = weight_otr
     by_four = filled.reshape(outputs // FOUR, FOUR, taps, length // FOUR, FOUR)
     return np.ascontiguousarray(by_four.transpose(2, 3, 0, 1, 4)).view(np.uint8).ravel()
+
+
+def pack_tile_weights(target: Target, weight_oihw: Int8) -> NDArray[np.uint8]:
+    """3x3 kernels for tiles, as bytes: by plane, group of vectors, pair of inputs, vector, lane, input."""
+    kernels = transform_kernels(weight_oihw)
+    vectors, pairs = vectors_of(target, kernels.shape[1]), pairs_of(kernels.shape[2])
+    filled = np.zeros((PRODUCTS, vectors * target.lanes, pairs * PAIR), np.int16)
+    filled[:, : kernels.shape[1], : kernels.shape[2]] = kernels
+    by_vector = filled.reshape(PRODUCTS, vectors, target.lanes, pairs, PAIR)
+    together = len(target.tile_blocks)
+    parts = [
+        by_vector[:, first : first + together].transpose(0, 3, 1, 2, 4).reshape(PRODUCTS, -1)
+        for first in range(0, vectors, together)
+    ]
+    return np.concatenate(parts, axis=1).view(np.uint8).ravel()
 
 
 def pack_channel_weights(target: Target, weight_ct: Int8) -> NDArray[np.uint8]:

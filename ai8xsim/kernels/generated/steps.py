@@ -29,6 +29,7 @@ class Kind(IntEnum):
     ROLL = 8  # move a buffer's values to the front
     EMIT = 9  # activations or sums to the outputs
     MULTIPLY_NARROW = 10  # convolution with few outputs: activations to activations
+    MULTIPLY_TILES = 11  # convolution by tiles of outputs, which are its pixels: activations to activations
 
 
 STEP = np.dtype(
@@ -41,7 +42,7 @@ STEP = np.dtype(
             "pixels",  # its first offset: a row for each pixel
             "pixel_count",  # of one sample
             "columns",  # of a row: output, input, for COMBINE an input per operand
-            "taps",  # its first offset
+            "taps",  # its first offset; of MULTIPLY_TILES that of a tile's inputs, and then of its outputs
             "tap_count",
             "is_wide",  # whether its results are sums; of EMIT, its source
             "channels",  # values to write at each pixel

@@ -43,6 +43,13 @@ class NarrowBlock(NamedTuple):
         return FOUR if self.is_adjacent else FOUR * FOUR
 
 
+class TileBlocks(NamedTuple):
+    """Tiles of the blocks that multiply them, and of the smaller one that takes the rest."""
+
+    tiles: int
+    rest: int
+
+
 class Avx512Vnni(NamedTuple):
     """Marks compiled functions for AVX-512 VNNI; like every marker it tells how memory holds a zero, the lanes of
     a vector, and the most vectors in a block."""
@@ -88,8 +95,8 @@ class Target:
     value: how memory holds an activation. uint8 holds a + 128, since vpdpbusd multiplies unsigned activations with
     signed weights; the constant 128 * sum(weights) is taken off the bias beforehand.
     masked_stores: whether a vector's first bytes can be stored alone.
-    blocks: the shapes of blocks, by the number of vectors, and the largest first.   narrow_blocks: likewise for few
-    output channels, by their number.
+    blocks: the shapes of blocks, by the number of vectors, and the largest first.   tile_blocks: those of
+    tiles, likewise.   narrow_blocks: for few output channels, by their number.
     """
 
     name: str
@@ -99,6 +106,7 @@ class Target:
     value: DTypeLike
     masked_stores: bool
     blocks: tuple[Block, ...]
+    tile_blocks: tuple[TileBlocks, ...]
     narrow_blocks: tuple[NarrowBlock, ...] = ()
 
     @property
@@ -154,6 +162,11 @@ _OF_32_REGISTERS = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6,
 _OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
 _OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 
+# For one vector and for two.
+_TILES = TileBlocks(8, 4), TileBlocks(8, 4)
+_TILES_OF_16_REGISTERS = TileBlocks(8, 4), TileBlocks(6, 2)
+_TILES_OF_PAIRS = TileBlocks(8, 4), TileBlocks(4, 2)
+
 # 16 to 24 sums, the inputs of the pixels, the weights of the channels, and what is repeated.
 _NARROW = tuple(
     NarrowBlock(pixels, fours, is_adjacent)
@@ -170,11 +183,19 @@ _NARROW = tuple(
 
 TARGETS = (
     Target(
-        "avx512vnni", Avx512Vnni(), ("avx512vnni", "avx512bw"), 4, np.uint8, True, _OF_32_REGISTERS, _NARROW
+        "avx512vnni",
+        Avx512Vnni(),
+        ("avx512vnni", "avx512bw"),
+        4,
+        np.uint8,
+        True,
+        _OF_32_REGISTERS,
+        _TILES,
+        _NARROW,
     ),
-    Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _OF_16_REGISTERS),
-    Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _OF_PAIRS),
-    Target("generic", Generic(), (), 2, np.int16, False, _OF_PAIRS),
+    Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _OF_16_REGISTERS, _TILES_OF_16_REGISTERS),
+    Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _OF_PAIRS, _TILES_OF_PAIRS),
+    Target("generic", Generic(), (), 2, np.int16, False, _OF_PAIRS, _TILES_OF_PAIRS),
 )
 
 

@@ -11,6 +11,7 @@ from ai8xsim.kernels.compiled import Array, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
+from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
 from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, fetch_ahead, interleave_in, take_in
 from ai8xsim.kernels.requantize import shift_left, shift_right
@@ -28,6 +29,8 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
         multiply_pixels(run, step, pixels)
     elif step.kind == Kind.MULTIPLY_NARROW:
         multiply_narrow(run, step, pixels)
+    elif step.kind == Kind.MULTIPLY_TILES:
+        multiply_tiles(run, step, pixels)
     elif step.kind == Kind.MULTIPLY_CHANNELS:
         multiply_depthwise(run, step, pixels)
     elif step.kind == Kind.REQUANTIZE:

@@ -1,0 +1,75 @@
+"""Which convolutions are computed by tiles of 4x4 outputs, and where the tiles lie."""
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.engine.spared import parts_along
+from ai8xsim.engine.tensor import Offsets, Tensor
+from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.winograd import INPUTS, KERNEL, OUTPUTS, PRODUCTS, is_exact
+from ai8xsim.kernels.geometry import ConvolutionGeometry
+
+Int8 = npt.NDArray[np.int8]
+
+# What a tile takes beside its multiplications, for a vector of inputs and for a vector of sums, in multiplying
+# instructions of the same time (measured on Zen 5).
+TAKE_APART, PUT_TOGETHER = 240, 200
+WORTH_TILES = 0.85  # of the time of multiplying everything
+
+
+def worth_tiles(
+    target: Target, geometry: ConvolutionGeometry, weight_oihw: Int8, x: Tensor, output: Tensor
+) -> bool:
+    """Whether tiles can compute a convolution, exactly, and faster than it is without them."""
+    if not can_be_tiled(geometry, weight_oihw, output):
+        return False
+    outputs, inputs = weight_oihw.shape[:2]
+    met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
+    direct = met * packing.products_of(target, outputs, x.pixel_step)
+    return _effort(target, outputs, inputs, len(tile_corners(output))) < WORTH_TILES * direct
+
+
+def can_be_tiled(geometry: ConvolutionGeometry, weight_oihw: Int8, output: Tensor) -> bool:
+    """Whether tiles can compute a convolution, exactly."""
+    is_plain = geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
+    has_kernel = geometry.kernel_size == (KERNEL, KERNEL)
+    return is_plain and has_kernel and min(output.rows, output.columns) >= OUTPUTS and is_exact(weight_oihw)
+
+
+def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) -> int:
+    """How many taps all outputs along an axis meet, without those that are spared."""
+    return sum(len(part.outputs) * len(part.kernel) for part in parts_along(axis, geometry, inputs, outputs))
+
+
+def _effort(target: Target, outputs: int, inputs: int, tiles: int) -> int:
+    """What tiles take, in products of bytes, of which an instruction makes `lanes * products`."""
+    vectors = packing.vectors_of(target, outputs)
+    rest = target.tile_blocks[min(vectors, len(target.tile_blocks)) - 1].rest
+    multiplied = -(-tiles // rest) * rest * PRODUCTS * packing.tile_products_of(target, outputs, inputs)
+    input_vectors = -(-inputs // (packing.PAIR * target.lanes))
+    transforms = tiles * (TAKE_APART * input_vectors + PUT_TOGETHER * vectors)
+    return multiplied + transforms * target.lanes * target.products
+
+
+def tile_corners(output: Tensor) -> npt.NDArray[np.int64]:
+    """The first row and column of every tile; the last tiles of rows and columns may overlap those before."""
+    rows, columns = (
+        np.minimum(np.arange(0, size, OUTPUTS), size - OUTPUTS) for size in (output.rows, output.columns)
+    )
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def tile_inputs(x: Tensor) -> Offsets:
+    """Offsets of a tile's inputs from the first one, row by row."""
+    return _square(x, INPUTS)
+
+
+def tile_outputs(output: Tensor) -> Offsets:
+    """Offsets of a tile's outputs from the first one, row by row."""
+    return _square(output, OUTPUTS)
+
+
+def _square(tensor: Tensor, side: int) -> Offsets:
+    places = np.arange(side)
+    return np.asarray((places[:, None] * tensor.row_step + places * tensor.pixel_step).reshape(-1), np.int64)
