@@ -15,7 +15,7 @@ Int8 = npt.NDArray[np.int8]
 # What a tile takes beside its multiplications, for a vector of inputs and for a vector of sums, in multiplying
 # instructions of the same time (measured on Zen 5).
 TAKE_APART, PUT_TOGETHER = 240, 200
-WORTH_TILES = 0.85  # of the time of multiplying everything
+WORTH_TILES = 0.9  # of the time of multiplying everything
 
 
 def worth_tiles(
