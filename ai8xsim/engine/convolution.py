@@ -271,7 +271,7 @@ class _Work:
             unit = FOUR if block.is_adjacent else 1
             return PackedTaps(taps, weights, -(-run // block.inputs), block.inputs, narrow, unit)
         groups = packing.inputs_together(target, run, single_pixel=pixels == 1)
-        weights = packing.pack_weights(target, taps.weight_otr, groups)
+        weights = packing.pack_weights(target, taps.weight_otr, groups, is_wide=results[1] is None)
         return PackedTaps(taps, weights, groups, target.products)
 
     def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
@@ -287,7 +287,7 @@ class _Work:
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
         """The pixels that meet a part of the kernel."""
-        (output, stage), taps = results, packed.taps
+        (output, stage), taps, target = results, packed.taps, self._builder.target
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
         is_whole = met.run == taps.all.run
@@ -307,7 +307,7 @@ class _Work:
             pixels,
             taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
-            starts=starts if packed.narrow else packing.in_lane_order(self._builder.target, starts),
+            starts=starts if packed.narrow else packing.in_lane_order(target, starts, is_wide=stage is None),
             fields=self._fields(output, stage) | numbers,
         )
         self._builder.add(draft)

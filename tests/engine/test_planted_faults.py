@@ -333,7 +333,7 @@ FAULTS: dict[str, Planted] = {
         _deals_out_channels,
     ),
     "starts in natural order": Planted(
-        replaced(packing, "in_lane_order", lambda _, target, starts: starts), _deals_out_channels
+        replaced(packing, "in_lane_order", lambda _, target, starts, is_wide: starts), _deals_out_channels
     ),
     "channels of narrow blocks turned round": Planted(
         replaced(packing, "pack_narrow_weights", lambda step, w, inputs: step(w[::-1], inputs)), _has_narrow_blocks

@@ -184,8 +184,10 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
     work = Work(target, case, block.pixels, width)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
-    weights = packing.pack_weights(target, *_with_others_behind(target.products, case, weight_otr, groups))
-    starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
+    others = _with_others_behind(target.products, case, weight_otr, groups)
+    weights = packing.pack_weights(target, *others, is_wide=case.shift is None)
+    starts = work.starts(weight_otr.reshape(width, -1))
+    starts = packing.in_lane_order(target, starts, is_wide=case.shift is None)
     before = work.outputs.copy()
     multiply(target.marker, number, work.job(groups, weights, starts))
     work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
@@ -275,8 +277,8 @@ def test_the_largest_sums_of_unsigned_activations_are_exact(target: Target) -> N
             data = np.full(2 * OUTSIDE + 4 * REACH + taps * run, activation, np.int8)
             work.inputs = memory(target, data, OUTSIDE + REACH)
             weight_otr = np.full((width, taps, run), weight, np.int8)
-            weights = packing.pack_weights(target, weight_otr, run // target.products)
-            starts = packing.in_lane_order(target, work.starts(weight_otr.reshape(width, -1)))
+            weights = packing.pack_weights(target, weight_otr, run // target.products, is_wide=True)
+            starts = work.starts(weight_otr.reshape(width, -1))
             multiply(target.marker, number, work.job(run // target.products, weights, starts))
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(width)]
             assert (stored == activation * weight * taps * run).all()
@@ -306,11 +308,11 @@ def test_every_weight_is_packed_once(target: Target, outputs: int) -> None:
     weight_otr = values(outputs, (outputs, taps, run))
     groups = packing.inputs_together(target, run, single_pixel=False)
     number = np.int8 if target.products == 4 else np.int16
-    packed = packing.pack_weights(target, weight_otr, groups).view(number)
     full = packing.vectors_of(target, outputs) * target.lanes * taps * groups * target.products
-    assert packed.size == full
     zeros = np.zeros(full - weight_otr.size, np.int64)
-    assert np.array_equal(np.sort(packed), np.sort(np.concatenate([weight_otr.ravel(), zeros])))
+    for is_wide in (False, True):
+        packed = packing.pack_weights(target, weight_otr, groups, is_wide=is_wide).view(number)
+        assert np.array_equal(np.sort(packed), np.sort(np.concatenate([weight_otr.ravel(), zeros])))
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

@@ -91,12 +91,12 @@ def store(builder: Builder, value: Value, address: Value) -> None:
     builder.store(value, builder.inttoptr(address, ir.PointerType(value.type))).align = 1
 
 
-def store_first(builder: Builder, values: Value, address: Value, count: Value) -> None:
-    """Put the first `count` bytes of a vector, at least one, at an address; needs masked stores."""
+def store_first(builder: Builder, values: Value, address: Value, count: Value, most: int) -> None:
+    """Put the first `count` bytes of a vector, at least one and at most `most`, at an address; needs masked stores."""
     lanes = values.type.count
-    bits, length = ir.IntType(lanes), ir.Constant(I64, lanes)
-    kept = builder.select(builder.icmp_signed("<", count, length), count, length)
-    unused = builder.sub(length, kept)
+    bits, limit = ir.IntType(lanes), ir.Constant(I64, most)
+    kept = builder.select(builder.icmp_signed("<", count, limit), count, limit)
+    unused = builder.sub(ir.Constant(I64, lanes), kept)
     unused = builder.trunc(unused, bits) if lanes < 64 else unused
     mask = builder.bitcast(builder.lshr(ir.Constant(bits, -1), unused), vector(I1, lanes))
     pointer = builder.inttoptr(address, ir.PointerType(values.type))
@@ -197,16 +197,6 @@ def channel_order(target: Target, vectors: int) -> list[int]:
     return order
 
 
-def in_channel_order(builder: Builder, target: Target, sums: list[Value]) -> list[Value]:
-    """The sums of a block with the channels in order, for where nothing is packed."""
-    lanes, order = target.lanes, channel_order(target, len(sums))
-    found = []
-    for first in range(0, len(order), lanes):
-        places = [order.index(channel) for channel in range(first, first + lanes)]
-        found.append(_gathered(builder, sums, places))
-    return found
-
-
 def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> list[Value]:
     """The sums of a pixel as activations in channel order: at least the floor, at most 127, as memory holds them.
 
@@ -214,21 +204,25 @@ def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> l
     """
     packed, at = [], 0
     for dealt in _packed_together(target, len(sums)):
-        part, at = sums[at : at + dealt], at + dealt
-        if dealt == 4:
-            packed.append(at_least(builder, pack_four(builder, part), floor))
-        else:
-            wide = _pack_two(builder, target, part) if dealt == 2 else part[0]
-            packed.append(_bounded(builder, target, wide, floor))
+        wide = _pack_two(builder, target, sums[at : at + 2]) if dealt == 2 else sums[at]
+        packed.append(_bounded(builder, target, wide, floor))
+        at += dealt
     return packed
 
 
-def pack_four_pixels(builder: Builder, sums: list[Value], floor: Value) -> list[Value]:
-    """A vector of 16 sums of each of four pixels as activations, in bytes; they are packed all at once."""
-    words = builder.bitcast(pack_four(builder, sums), vector(I32, 16))
-    by_pixel = lanes_of(builder, words, [4 * quarter + pixel for pixel in range(4) for quarter in range(4)])
-    bounded = at_least(builder, builder.bitcast(by_pixel, vector(I8, 64)), floor)
-    return [lanes_of(builder, bounded, list(range(at, at + 16))) for at in range(0, 64, 16)]
+def pack_pixels(builder: Builder, rows: list[list[Value]], floor: Value) -> list[Value]:
+    """The sums of each pixel as activations in channel order, in bytes: of 64 channels, or of 16 or 32.
+
+    Four vectors of 16 sums are packed at once; pixels that have fewer share them.
+    """
+    own = len(rows[0])  # of the four words in a quarter
+    vectors = [sums for row in rows for sums in row]
+    words = builder.bitcast(pack_four(builder, vectors + vectors[:1] * (4 - len(vectors))), vector(I32, 16))
+    order = [4 * quarter + at for quarter in range(4) for at in range(4)]
+    by_pixel = sorted(order, key=lambda word: word % 4 // own)
+    octets = builder.bitcast(lanes_of(builder, words, by_pixel), vector(I8, 64))
+    bounded, count = at_least(builder, octets, floor), 64 // (4 // own)
+    return [lanes_of(builder, bounded, list(range(at * count, (at + 1) * count))) for at in range(len(rows))]
 
 
 def at_least(builder: Builder, octets: Value, floor: Value) -> Value:
@@ -247,8 +241,8 @@ def _packed_together(target: Target, vectors: int) -> list[int]:
     """How many vectors each packing takes."""
     if not target.features:  # without named instructions there is nothing to pack with
         return [1] * vectors
-    if target.masked_stores and vectors == 4:
-        return [4]
+    if target.masked_stores:
+        return [vectors]
     return [2] * (vectors // 2) + [1] * (vectors % 2)
 
 
@@ -272,22 +266,6 @@ def _bounded(builder: Builder, target: Target, values: Value, floor: Value) -> V
     bounded = minimum(builder, maximum(builder, values, least, signed=True), most)
     kept = I8 if target.value_bytes == 1 else I16
     return bounded if element == kept else builder.trunc(bounded, vector(kept, lanes))
-
-
-def _gathered(builder: Builder, vectors: list[Value], places: list[int]) -> Value:
-    """The lanes at these places, counted through all the vectors."""
-    lanes = vectors[0].type.count
-    while len(vectors) > 1:
-        vectors = [_concatenated(builder, vectors[at : at + 2]) for at in range(0, len(vectors), 2)]
-    undefined = ir.Constant(vectors[0].type, ir.Undefined)
-    return builder.shuffle_vector(vectors[0], undefined, ir.Constant(vector(I32, lanes), places))
-
-
-def _concatenated(builder: Builder, pair: list[Value]) -> Value:
-    left = pair[0]
-    right = pair[1] if len(pair) == 2 else ir.Constant(left.type, ir.Undefined)
-    lanes = left.type.count
-    return builder.shuffle_vector(left, right, ir.Constant(vector(I32, 2 * lanes), list(range(2 * lanes))))
 
 
 def bytes_within_quarters(builder: Builder, values: Value, places: Value) -> Value:

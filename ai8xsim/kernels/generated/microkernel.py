@@ -27,12 +27,11 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     emit_chosen,
-    in_channel_order,
     keep_apart,
     load,
     multiply_add,
     pack,
-    pack_four_pixels,
+    pack_pixels,
     rolled,
     splat,
     store,
@@ -41,7 +40,7 @@ from ai8xsim.kernels.generated.instructions import (
     variable,
     vector,
 )
-from ai8xsim.kernels.generated.targets import Block, Target, target_of
+from ai8xsim.kernels.generated.targets import FOUR, Block, Target, target_of
 
 
 class Job(NamedTuple):
@@ -112,7 +111,7 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
         address = _pixel_address(builder, job.outputs, after(builder, job.pixels, 8 * pixel), 4)
-        for place, values in enumerate(in_channel_order(builder, target, row)):
+        for place, values in enumerate(row):
             store(builder, values, after(builder, address, 4 * target.lanes * place))
 
 
@@ -176,26 +175,27 @@ def emit_activations(builder: Builder, target: Target, job: Job | Results, sums:
     shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
     shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
     floor = builder.trunc(job.floor, I32)
-    if len(sums[0]) == 1 and len(sums) % 4 == 0 and target.masked_stores:
-        quads = [[row[0] for row in shifted[at : at + 4]] for at in range(0, len(shifted), 4)]
-        packed = [[pixel] for quad in quads for pixel in pack_four_pixels(builder, quad, floor)]
-    else:
-        packed = [pack(builder, target, row, floor) for row in shifted]
-    for pixel, parts in enumerate(packed):
-        _emit_pixel(builder, target, job, parts, output_address(builder, target, job, pixel))
-
-
-def _emit_pixel(
-    builder: Builder, target: Target, job: Job | Results, parts: list[Value], address: Value
-) -> None:
-    done = 0
-    for activations in parts:
-        place = after(builder, address, target.value_bytes * done)
-        if target.masked_stores:
-            store_first(builder, activations, place, builder.sub(job.width, ir.Constant(I64, done)))
-        else:
+    if target.masked_stores:
+        _emit_together(builder, target, job, shifted, floor)
+        return
+    for pixel, row in enumerate(shifted):
+        place = output_address(builder, target, job, pixel)
+        for activations in pack(builder, target, row, floor):
             store(builder, activations, place)
-        done += activations.type.count
+            place = after(builder, place, target.value_bytes * activations.type.count)
+
+
+def _emit_together(
+    builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]], floor: Value
+) -> None:
+    """Pack as many pixels as share vectors, and store the channels that there are."""
+    vectors = len(sums[0])
+    together = FOUR // vectors
+    for first in range(0, len(sums), together):
+        packed = pack_pixels(builder, sums[first : first + together], floor)
+        for pixel, activations in enumerate(packed, first):
+            place = output_address(builder, target, job, pixel)
+            store_first(builder, activations, place, job.width, vectors * target.lanes)
 
 
 def _pixel_address(builder: Builder, first: Value, offset: Value, value_bytes: int) -> Value:

@@ -55,10 +55,11 @@ def inputs_together(target: Target, run: int, single_pixel: bool) -> int:
     return -(-groups // chains) * chains
 
 
-def pack_weights(target: Target, weight_otr: Int8, groups: int) -> NDArray[np.uint8]:
+def pack_weights(target: Target, weight_otr: Int8, groups: int, *, is_wide: bool) -> NDArray[np.uint8]:
     """Weights (out, taps, run) as bytes: by group of vectors, tap, group of inputs, vector, lane, input.
 
     Runs are filled up with zeros to `groups` groups of inputs; so are the last vector's lanes.
+    is_wide: whether the kernel stores sums, which need not be packed and keep the order of the channels.
     """
     outputs, taps, run = weight_otr.shape
     lanes, products = target.lanes, target.products
@@ -68,7 +69,9 @@ def pack_weights(target: Target, weight_otr: Int8, groups: int) -> NDArray[np.ui
     filled[:outputs, :, :run] = weight_otr
     packed, first = [], 0
     for size in group_sizes(target, vectors):
-        channels = filled[first * lanes : (first + size) * lanes][channel_order(target, size)]
+        channels = filled[first * lanes : (first + size) * lanes]
+        if not is_wide:
+            channels = channels[channel_order(target, size)]
         packed.append(channels.reshape(size, lanes, taps, groups, products).transpose(2, 3, 0, 1, 4).ravel())
         first += size
     return np.concatenate(packed).view(np.uint8)
@@ -134,8 +137,10 @@ def starts(target: Target, weight_ok: Int8, bias: NDArray[Any] | None, shift: in
     return found.astype(np.int32)
 
 
-def in_lane_order(target: Target, starts_o: Starts) -> Starts:
+def in_lane_order(target: Target, starts_o: Starts, *, is_wide: bool) -> Starts:
     """Starts in the order of the lanes, as `pack_weights` deals out the channels."""
+    if is_wide:
+        return starts_o
     packed, first = [], 0
     for size in group_sizes(target, len(starts_o) // target.lanes):
         part = starts_o[first * target.lanes : (first + size) * target.lanes]
