@@ -334,3 +334,17 @@ def test_two_sizes_in_one_word_are_told_to_be_a_list(key: str, sizes: tuple[int,
 def test_what_others_call_otherwise_is_known(layer: str, mend: str) -> None:
     (found,) = errors_of(layer)
     assert mend in found.help
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("arch: a\ndataset: d\nlayers:\n  - {processors: 1, out_ofset: 0x2000}", "out_ofset"),
+        ("arch: a\ndataset: d\nlayers:\n  - {procesors: 1, out_offset: 0x2000}", "procesors"),
+        ("arch: a\ndatset: d\nlayers:\n  - {processors: 1, out_offset: 0x2000}", "datset"),
+    ],
+)
+def test_what_a_misspelt_key_was_meant_to_say_is_not_missed_as_well(text: str, word: str) -> None:
+    found = {diagnostic.code: diagnostic.message for diagnostic in parse_network(text).diagnostics}
+    assert found.keys() == {"unknown-key", "default-operation"}
+    assert word in found["unknown-key"]

@@ -88,6 +88,7 @@ class _Reader:
         self._file = file
         self._found: list[Diagnostic] = []
         self._doubtful: set[Span] = set()  # places in layers of which a value was refused
+        self._misspelt: dict[Span | None, set[str]] = {}  # by mapping, the keys that it probably has
 
     def read(self, root: Node) -> Reading:
         network = self._network(root)
@@ -99,7 +100,10 @@ class _Reader:
         return Reading(replace(network, diagnostics=found), found)
 
     def _is_consequence(self, diagnostic: Diagnostic) -> bool:
-        """Whether a rule speaks of a layer in doubt, of something else than its names and references."""
+        """Whether a rule speaks of a layer in doubt, of something else than its names and references, or misses a key
+        that is misspelt."""
+        if any(f"no `{key}`" in diagnostic.message for key in self._misspelt.get(diagnostic.span, ())):
+            return True
         return diagnostic.span in self._doubtful and diagnostic.code not in SURE_CODES
 
     def _network(self, root: Node) -> NetworkDescription | None:
@@ -170,9 +174,11 @@ class _Reader:
             return None
         values: Values = {}
         seen: dict[str, Scalar] = {}
+        misspelt: set[str] = set()
         for key_node, value_node in node.pairs:
             key = self._key(key_node, TABLES[table], owner)
             if key is None or not isinstance(key_node, Scalar):
+                misspelt |= _meant(key_node, TABLES[table])
                 continue
             if key.name in seen:
                 self._found.append(_repetition(seen[key.name], key_node, owner))
@@ -186,7 +192,8 @@ class _Reader:
         if any(isinstance(key, Scalar) and key.text == MERGE for key, _ in node.pairs):
             self._doubt(node)
         else:
-            self._require(TABLES[table], set(seen), node, owner)
+            self._require(TABLES[table], {*seen, *misspelt}, node, owner)
+        self._misspelt[node.span] = misspelt
         return values
 
     def _doubt(self, node: Mapping) -> None:
@@ -197,8 +204,7 @@ class _Reader:
         spellings = {spelling: key for key in table.values() for spelling in key.spellings}
         if word in spellings:
             return spellings[word]
-        meant = OTHER_WORDS.get(word.lower(), "")
-        meant = meant if meant in spellings else closest(word, spellings)
+        meant = _closest_spelling(word, table)
         mend = f"did you mean `{meant}`?" if meant else f"the keys are {', '.join(sorted(table))}"
         if word.replace("-", "_").strip("_") in LOADER_FLAGS:
             flag = "--" + word.replace("_", "-").strip("-")
@@ -227,6 +233,19 @@ class _Reader:
                 message = f"{owner} lacks `{key.name}`"
                 mend = f"add, for example, `{key.example.splitlines()[0]}`"
                 self._found.append(error("missing-key", message, start, help=mend))
+
+
+def _closest_spelling(word: str, table: MappingOf[str, Key]) -> str:
+    """The spelling of a key that somebody meant, or nothing."""
+    spellings = [spelling for key in table.values() for spelling in key.spellings]
+    meant = OTHER_WORDS.get(word.lower(), "")
+    return meant if meant in spellings else closest(word, spellings)
+
+
+def _meant(node: Node, table: MappingOf[str, Key]) -> set[str]:
+    """The name of the key that is likely to be meant by another word, if there is one."""
+    spelling = _closest_spelling(node.text, table) if isinstance(node, Scalar) else ""
+    return {key.name for key in table.values() if spelling in key.spellings}
 
 
 def _repetition(first: Scalar, again: Scalar, owner: str) -> Diagnostic:
