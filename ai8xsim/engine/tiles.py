@@ -6,7 +6,7 @@ import numpy.typing as npt
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER, Target
 from ai8xsim.kernels.generated.winograd import INPUTS, KERNEL, OUTPUTS, PRODUCTS, is_exact
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 
@@ -15,6 +15,8 @@ Int8 = npt.NDArray[np.int8]
 # What a tile takes beside its multiplications, for a vector of inputs and for a vector of sums, in multiplying
 # instructions of the same time (measured on Zen 5).
 TAKE_APART, PUT_TOGETHER = 240, 200
+# Weights of 16 bits for 36 planes outgrow caches: what a byte takes that is read from memory, in products.
+CACHED_WEIGHT_BYTES, READ_BYTE = 4 << 20, 4
 WORTH_TILES = 0.9  # of the time of multiplying everything
 
 
@@ -26,7 +28,7 @@ def worth_tiles(
         return False
     outputs, inputs = weight_oihw.shape[:2]
     met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
-    direct = met * packing.products_of(target, outputs, x.pixel_step)
+    direct = met * _products(target, outputs, x.pixel_step)
     return _effort(target, outputs, inputs, len(tile_corners(output))) < WORTH_TILES * direct
 
 
@@ -42,14 +44,25 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
     return sum(len(part.outputs) * len(part.kernel) for part in parts_along(axis, geometry, inputs, outputs))
 
 
+def _products(target: Target, outputs: int, inputs: int) -> int:
+    """Of a pixel and a tap without tiles, by the blocks that multiply the fewest zeros."""
+    products = packing.products_of(target, outputs, inputs)
+    for number in target.narrow_numbers(outputs, False):
+        together = target.narrow_blocks[number].inputs
+        products = min(products, packing.narrow_products_of(outputs, inputs, together))
+    return products
+
+
 def _effort(target: Target, outputs: int, inputs: int, tiles: int) -> int:
     """What tiles take, in products of bytes, of which an instruction makes `lanes * products`."""
     vectors = packing.vectors_of(target, outputs)
-    rest = target.tile_blocks[min(vectors, len(target.tile_blocks)) - 1].rest
+    rest = target.tile_blocks[min(vectors, TILE_VECTORS) - 1].rest
     multiplied = -(-tiles // rest) * rest * PRODUCTS * packing.tile_products_of(target, outputs, inputs)
     input_vectors = -(-inputs // (packing.PAIR * target.lanes))
     transforms = tiles * (TAKE_APART * input_vectors + PUT_TOGETHER * vectors)
-    return multiplied + transforms * target.lanes * target.products
+    uncached = max(0, packing.tile_weight_bytes(target, outputs, inputs) - CACHED_WEIGHT_BYTES)
+    reading = -(-tiles // TILES_TOGETHER) * uncached * READ_BYTE
+    return multiplied + transforms * target.lanes * target.products + reading
 
 
 def tile_corners(output: Tensor) -> npt.NDArray[np.int64]:

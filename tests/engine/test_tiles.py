@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -14,12 +15,11 @@ from ai8xsim.engine.lower import lower
 from ai8xsim.engine.tensor import laid_out
 from ai8xsim.engine.tiles import can_be_tiled, tile_corners
 from ai8xsim.kernels.generated.steps import Kind
-from ai8xsim.kernels.generated.targets import Target, available_targets
+from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER, Target, available_targets
 from benchmarks.layers import convolution as convolution_shape
 from benchmarks.layers import layer_case
-from tests.simulator.networks_drawn import DrawnNetwork, networks
+from tests.engine.own_process import in_own_process
 from tests.simulator.small_programs import program_of, random_int8
-from tests.simulator.test_three_roads import DRAWN, check_outputs
 
 on_every_target = pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
 
@@ -68,15 +68,58 @@ def test_tiles_compute_what_the_portable_kernels_do(
     assert np.array_equal(found.output, expected.output)
 
 
+SOURCES = {  # what a convolution reads: the layers before it, and how many channels they make of 6
+    "joined": ("- {name: a, op: conv2d, pad: 1}\n- {name: b, op: none, in_sequences: [input, a]}", 11),
+    "pooled": ("- {name: b, op: none, max_pool: 2, pool_stride: 1}", 6),
+    "combined": ("- {name: a, op: none}\n- {name: b, op: sub, in_sequences: [input, a]}", 6),
+    "cropped": ("- {name: b, op: none, in_crop: [1, 2], in_dim: [9, 7]}", 6),
+    "reshaped": ("- {name: b, op: none, in_dim: [7, 12]}", 6),
+    "several readers": ("- {name: b, op: none}\n- {op: conv2d, pad: 0, in_sequences: b, output: true}", 6),
+}
+
+
 @on_every_target
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.usefixtures("tiles_everywhere")
-@given(network=networks())
-@settings(DRAWN, max_examples=40)
-def test_drawn_networks_come_out_with_tiles_as_on_the_slow_machine(
-    target: Target, network: DrawnNetwork
-) -> None:
-    everything = Simulator(network.program, target=target.name).run(network.samples)
-    check_outputs(network, everything, target.name)
+def test_tiles_read_whatever_a_convolution_reads(target: Target, source: str) -> None:
+    layers, channels = SOURCES[source]
+    before = [random_int8(seed, 5, 6, 3, 3) for seed in range(layers.count("conv2d"))]
+    for pad in range(3):
+        last = f"- {{op: conv2d, pad: {pad}, in_sequences: b, output_shift: -2}}"
+        weights = *before, random_int8(7, 13, channels, 3, 3)
+        program = program_of(f"{layers}\n{last}", *weights, input_shape=(6, 12, 7))
+        assert Kind.MULTIPLY_TILES in kinds_of(program, target)
+        samples = random_int8(pad, 3, 6, 12, 7)
+        found, expected = (
+            Simulator(program, target=name).run(samples, keep="outputs") for name in (target.name, "portable")
+        )
+        assert [layer.digests for layer in found] == [layer.digests for layer in expected]
+
+
+def _agrees_with_portable_kernels(target: str) -> bool:
+    """Whether many tiles do, which need much memory."""
+    case = layer_case("layer", convolution_shape(64, 64, 32))
+    found, expected = (
+        Simulator(case.program, target=name).run(case.samples, keep="outputs").output
+        for name in (target, "portable")
+    )
+    return np.array_equal(found, expected)
+
+
+@on_every_target
+def test_memory_is_not_given_back_before_its_time(target: Target) -> None:
+    """Where glibc returns what is freed to the system at once; elsewhere these variables mean nothing."""
+    at_once = {"MALLOC_MMAP_THRESHOLD_": "4096", "MALLOC_PERTURB_": "165"}
+    assert in_own_process(_agrees_with_portable_kernels, target.name, environment=at_once)
+
+
+@on_every_target
+def test_blocks_of_tiles_do_not_go_beyond_their_memory(target: Target) -> None:
+    assert len(target.tile_blocks) == TILE_VECTORS
+    for blocks, tiles in product(target.tile_blocks, range(1, TILES_TOGETHER + 1)):
+        large = (tiles + blocks.tiles - blocks.rest - 1) // blocks.tiles
+        small = tiles > large * blocks.tiles
+        assert tiles <= large * blocks.tiles + small * blocks.rest <= TILES_TOGETHER
 
 
 @cache
@@ -118,7 +161,14 @@ def test_tiles_cover_every_output_and_nothing_else(rows: int, columns: int) -> N
 @on_every_target
 @pytest.mark.parametrize(
     ("channels", "outputs", "side", "tiled"),
-    [(64, 64, 32, True), (64, 64, 8, True), (128, 16, 3, False), (3, 16, 32, False), (1, 1, 64, False)],
+    [
+        (64, 64, 32, True),
+        (64, 64, 8, True),
+        (128, 16, 3, False),
+        (3, 16, 32, False),
+        (1, 1, 64, False),
+        (1024, 1024, 4, False),  # its weights would outgrow all caches
+    ],
 )
 def test_tiles_are_taken_where_they_save_time(
     target: Target, channels: int, outputs: int, side: int, tiled: bool

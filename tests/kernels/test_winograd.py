@@ -1,7 +1,6 @@
 """Tiles of 4x4 outputs, in integers of any size and modulo 2**32: they are what a convolution is."""
 
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -106,8 +105,3 @@ def test_every_output_below_the_limit_survives(y: int, down: int, across: int) -
     wrapped = (9 * y * 2 ** (down + across) + 2**31) % 2**32 - 2**31
     odd = (wrapped * INVERSE_OF_ODD_PART + 2**31) % 2**32 - 2**31
     assert odd >> (down + across) == y
-
-
-def test_neighbouring_tiles_share_two_inputs() -> None:
-    assert INPUTS - OUTPUTS == 2
-    assert {b - a for a, b in pairwise(range(0, 12, OUTPUTS))} == {OUTPUTS}

@@ -211,15 +211,14 @@ def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> l
 
 
 def pack_pixels(builder: Builder, rows: list[list[Value]], floor: Value) -> list[Value]:
-    """The sums of each pixel as activations in channel order, in bytes: of 64 channels, or of 16 or 32.
+    """The sums of each pixel as activations in channel order, in bytes; of three vectors the last 16 mean nothing.
 
-    Four vectors of 16 sums are packed at once; pixels that have fewer share them.
+    Four vectors of 16 sums are packed at once; pixels that have one or two share them.
     """
     own = len(rows[0])  # of the four words in a quarter
     vectors = [sums for row in rows for sums in row]
     words = builder.bitcast(pack_four(builder, vectors + vectors[:1] * (4 - len(vectors))), vector(I32, 16))
-    order = [4 * quarter + at for quarter in range(4) for at in range(4)]
-    by_pixel = sorted(order, key=lambda word: word % 4 // own)
+    by_pixel = sorted(range(16), key=lambda word: word % 4 // own)
     octets = builder.bitcast(lanes_of(builder, words, by_pixel), vector(I8, 64))
     bounded, count = at_least(builder, octets, floor), 64 // (4 // own)
     return [lanes_of(builder, bounded, list(range(at * count, (at + 1) * count))) for at in range(len(rows))]
@@ -255,8 +254,7 @@ def pack_four(builder: Builder, sums: list[Value]) -> Value:
 
 def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
     """Two vectors of sums, saturated to 16 bits, in one."""
-    name = "llvm.x86.avx512.packssdw.512" if target.lanes == 16 else "llvm.x86.avx2.packssdw"
-    return _call(builder, name, vector(I16, 2 * target.lanes), sums)
+    return _call(builder, "llvm.x86.avx2.packssdw", vector(I16, 2 * target.lanes), sums)
 
 
 def _bounded(builder: Builder, target: Target, values: Value, floor: Value) -> Value:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
-from ai8xsim.kernels.generated.targets import CHAINS, FOUR, Target
+from ai8xsim.kernels.generated.targets import CHAINS, FOUR, TILE_VECTORS, Target
 from ai8xsim.kernels.generated.winograd import PRODUCTS, transform_kernels
 
-PAIR = 2  # of 16-bit inputs, that one instruction multiplies
+PAIR, TILE_WEIGHT_BYTES = 2, 2  # of 16-bit inputs, that one instruction multiplies
 
 Int8 = NDArray[np.int8]
 Starts = NDArray[np.int32]
@@ -41,6 +41,11 @@ def narrow_products_of(outputs: int, run: int, inputs: int) -> int:
 def tile_products_of(target: Target, outputs: int, inputs: int) -> int:
     """The products of a tile in one plane; those of bytes that would take the same instructions."""
     return vectors_of(target, outputs) * target.lanes * pairs_of(inputs) * target.products
+
+
+def tile_weight_bytes(target: Target, outputs: int, inputs: int) -> int:
+    """Of the weights that `pack_tile_weights` makes."""
+    return PRODUCTS * vectors_of(target, outputs) * target.lanes * pairs_of(inputs) * PAIR * TILE_WEIGHT_BYTES
 
 
 def pairs_of(inputs: int) -> int:
@@ -97,10 +102,9 @@ def pack_tile_weights(target: Target, weight_oihw: Int8) -> NDArray[np.uint8]:
     filled = np.zeros((PRODUCTS, vectors * target.lanes, pairs * PAIR), np.int16)
     filled[:, : kernels.shape[1], : kernels.shape[2]] = kernels
     by_vector = filled.reshape(PRODUCTS, vectors, target.lanes, pairs, PAIR)
-    together = len(target.tile_blocks)
     parts = [
-        by_vector[:, first : first + together].transpose(0, 3, 1, 2, 4).reshape(PRODUCTS, -1)
-        for first in range(0, vectors, together)
+        by_vector[:, first : first + TILE_VECTORS].transpose(0, 3, 1, 2, 4).reshape(PRODUCTS, -1)
+        for first in range(0, vectors, TILE_VECTORS)
     ]
     return np.concatenate(parts, axis=1).view(np.uint8).ravel()
 

@@ -32,8 +32,8 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     """
     offsets = run.plan.offsets
     is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
-    for group in range(groups_of(run.target, step)):
-        first, vectors = vectors_of(run.target, step, group)
+    for group in range(_groups(run.target, step)):
+        first, vectors = _vectors(run.target, step, group)
         job, pixel = _job(run, step, first, vectors), pixels[0]
         sizes, block = offsets[0], offsets[vectors]
         smallest = offsets[vectors + 1] - (1 if is_single else 2)
@@ -70,16 +70,16 @@ def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
 
 
 @compiled_part
-def groups_of(target: Any, step: Step) -> int:
+def _groups(target: Any, step: Step) -> int:
     """Into how many groups of about equal size the vectors of output channels are divided."""
     groups: int = (step.vectors + target.most_vectors - 1) // target.most_vectors
     return groups
 
 
 @compiled_part
-def vectors_of(target: Any, step: Step, group: int) -> Range:
+def _vectors(target: Any, step: Step, group: int) -> Range:
     """The first vector of a group, and how many vectors it has; see `packing.group_sizes`."""
-    groups = groups_of(target, step)
+    groups = _groups(target, step)
     size, larger = step.vectors // groups, step.vectors % groups
     return group * size + min(group, larger), size + (1 if group < larger else 0)
 

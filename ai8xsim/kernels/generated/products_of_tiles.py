@@ -4,18 +4,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ai8xsim.kernels.compiled import compiled_part, inlined
+from ai8xsim.kernels.compiled import Array, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Results
 from ai8xsim.kernels.generated.steps import Run
+from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER
 from ai8xsim.kernels.generated.tiles import PlaneJob, Planes, multiply_plane, put_together, take_apart
 from ai8xsim.kernels.generated.winograd import PRODUCTS
 
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
 
-TOGETHER = 24  # tiles; a multiple of what blocks take
-VECTORS = 2  # of outputs that are multiplied together
 LINE = 64  # bytes of the cache; one more from plane to plane, lest all planes claim the same few lines
 INPUT_BYTES, SUM_BYTES = 2, 4
 
@@ -23,6 +22,7 @@ INPUT_BYTES, SUM_BYTES = 2, 4
 class Matrices(NamedTuple):
     """The planes of the tiles that are computed together: addresses and steps in bytes."""
 
+    memory: Array  # in which they lie; an address alone does not keep it
     inputs: int
     input_step: int  # from tile to tile
     input_plane: int  # from plane to plane
@@ -37,12 +37,14 @@ def multiply_tiles(run: Run, step: Step, tiles: Range) -> None:
     lanes = run.target.lanes
     vectors = (step.groups + lanes - 1) // lanes  # of inputs, which hold twice as many
     input_step, sum_step = vectors * lanes * 2 * INPUT_BYTES, step.vectors * lanes * SUM_BYTES
-    input_plane, sum_plane = TOGETHER * input_step + LINE, TOGETHER * sum_step + LINE
+    input_plane, sum_plane = TILES_TOGETHER * input_step + LINE, TILES_TOGETHER * sum_step + LINE
     memory = np.empty((PRODUCTS * (input_plane + sum_plane) + LINE) // SUM_BYTES, np.int32)
     first = (address_of(memory, 0) + LINE - 1) // LINE * LINE
-    matrices = Matrices(first, input_step, input_plane, first + PRODUCTS * input_plane, sum_step, sum_plane)
-    for tile in range(tiles[0], tiles[1], TOGETHER):
-        part = (tile, min(tile + TOGETHER, tiles[1]))
+    matrices = Matrices(
+        memory, first, input_step, input_plane, first + PRODUCTS * input_plane, sum_step, sum_plane
+    )
+    for tile in range(tiles[0], tiles[1], TILES_TOGETHER):
+        part = (tile, min(tile + TILES_TOGETHER, tiles[1]))
         _take_apart(run, step, part, vectors, matrices)
         _multiply(run, step, part[1] - part[0], matrices)
         _put_together(run, step, part, matrices)
@@ -65,8 +67,8 @@ def _multiply(run: Run, step: Step, tiles: int, matrices: Matrices) -> None:
     vector_bytes = run.target.lanes * SUM_BYTES
     weight_bytes = step.groups * vector_bytes  # of a vector of outputs, whose lanes have pairs of weights
     for plane in range(PRODUCTS):
-        for first in range(0, step.vectors, VECTORS):
-            vectors = min(VECTORS, step.vectors - first)
+        for first in range(0, step.vectors, TILE_VECTORS):
+            vectors = min(TILE_VECTORS, step.vectors - first)
             job = PlaneJob(
                 matrices.inputs + plane * matrices.input_plane,
                 matrices.input_step,

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike
 VARIABLE = "AI8XSIM_TARGET"
 PORTABLE = "portable"
 FOUR = 4  # pixels that share a vector, channels of each in it, and inputs that one instruction multiplies
+TILES_TOGETHER, TILE_VECTORS = 24, 2  # tiles that are computed together; vectors of outputs in their blocks
 CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs must be a multiple of them
 
 
@@ -44,7 +45,10 @@ class NarrowBlock(NamedTuple):
 
 
 class TileBlocks(NamedTuple):
-    """Tiles of the blocks that multiply them, and of the smaller one that takes the rest."""
+    """Tiles of the blocks that multiply them, and of the smaller one that takes the rest.
+
+    However many of `TILES_TOGETHER` there are, blocks do not go beyond these.
+    """
 
     tiles: int
     rest: int
@@ -162,7 +166,7 @@ _OF_32_REGISTERS = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6,
 _OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
 _OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 
-# For one vector and for two.
+# For one vector and for two, `TILE_VECTORS`.
 _TILES = TileBlocks(8, 4), TileBlocks(8, 4)
 _TILES_OF_16_REGISTERS = TileBlocks(8, 4), TileBlocks(6, 2)
 _TILES_OF_PAIRS = TileBlocks(8, 4), TileBlocks(4, 2)

@@ -209,7 +209,7 @@ def _divided(lanes: Lanes, row: Value, bits: int) -> Lanes:
 
 
 def _emit_plane(builder: Builder, target: Target, vectors: int, job: PlaneJob) -> None:
-    """All blocks that are filled but for less than what the smaller block can take, and that one."""
+    """Large blocks, one more where the rest is larger than the smaller block; else that one takes the rest."""
     sizes = target.tile_blocks[vectors - 1]
     missing = ir.Constant(I64, sizes.tiles - sizes.rest - 1)
     blocks = builder.udiv(builder.add(job.tiles, missing), ir.Constant(I64, sizes.tiles))

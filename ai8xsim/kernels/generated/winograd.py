@@ -6,8 +6,9 @@ tile of 6x6 inputs d and a kernel g,
     y = A (G g G' * B d B') A'
 
 where * multiplies 36 values one by one, for each pair of input and output channel, instead of 144. B, G and A come
-from the points 0, 1, -1, 2, -2 and infinity. A and G usually hold fractions; here their rows are scaled up to
-integers, so that each output comes out times a divisor that its row and its column know.
+from the points 0, 1, -1, 2, -2 and infinity. G usually holds fractions; here it is scaled to integers, A makes up for
+it, and rows of A leave out common factors, so that each output comes out times a divisor that its row and its column
+know.
 
 Sums are kept modulo 2**32. They may overflow on the way, but a sum is a multiple of its divisor, and that is an odd
 number times a power of two: the odd part is divided off by multiplying with its inverse modulo 2**32, the power of
