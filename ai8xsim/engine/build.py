@@ -191,7 +191,7 @@ def aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _work(draft: Draft, taps: int) -> int:
     """What a pixel takes, in multiplications."""
-    values = draft.fields.get("channels", 0) * draft.fields.get("row_pixels", 1)
+    values = draft.fields.get("channels", 0)
     if draft.kind is Kind.MULTIPLY:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
     if draft.kind is Kind.MULTIPLY_NARROW:

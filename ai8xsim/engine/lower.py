@@ -12,6 +12,7 @@ from ai8xsim.engine.tensor import NO_BORDER, Border, Offsets, Tensor
 from ai8xsim.kernels.eltwise import OPERATIONS
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.transfer import PIXELS
 from ai8xsim.program.operations import (
     Activation,
     BufferUpdate,
@@ -81,6 +82,24 @@ def _face(shape: Shape) -> tuple[int, int, int]:
     return shape.rows, shape.columns, shape.channels
 
 
+def _runs(tensor: Tensor) -> tuple[Offsets, Offsets]:
+    """Where runs of pixels begin, and the places of a run's pixels from there on.
+
+    A run is a row, or all pixels where rows are short; rows of a single channel stay apart if a border parts them,
+    since they can be copied.
+    """
+    is_copied = tensor.channels == 1 and tensor.has_border and tensor.columns > 1
+    if tensor.columns >= PIXELS or is_copied:
+        return tensor.pixels(count=(tensor.rows, 1)), np.arange(tensor.columns) * tensor.pixel_step
+    return tensor.pixels()[:1], tensor.pixels() - tensor.offset(0)
+
+
+def _even_step(places: Offsets) -> int:
+    """From place to place, 0 where that differs."""
+    steps = np.unique(np.diff(places))
+    return int(steps[0]) if len(steps) == 1 else 0
+
+
 class _Lowering:
     """Goes through the layers in the order of execution and remembers where their outputs lie."""
 
@@ -116,16 +135,10 @@ class _Lowering:
     def _load(self, shape: Shape) -> Tensor:
         readers = (layer for layer in self._program.layers if Input(Source.SAMPLE) in layer.inputs)
         made = self._builder.tensor(_face(shape), self._border_for(readers))
-        rows, row_pixels, pixel_step = made.pixels(count=(shape.rows, 1)), shape.columns, made.pixel_step
-        if shape.columns == 1:  # a column is loaded lying down, as one row
-            rows, row_pixels, pixel_step = rows[:1], shape.rows, made.row_step
-        fields = {
-            "channels": shape.channels,
-            "row_pixels": row_pixels,
-            "pixel_step": pixel_step,
-        }
-        pixels = np.stack([rows, np.zeros_like(rows)], axis=1)
-        self._builder.add(Draft(Kind.LOAD, made.region, (), pixels, fields=fields))
+        runs, places = _runs(made)
+        fields = {"channels": shape.channels, "pixel_step": _even_step(places)}
+        pixels = np.stack([runs, np.zeros_like(runs)], axis=1)
+        self._builder.add(Draft(Kind.LOAD, made.region, (), pixels, taps=places, fields=fields))
         return made
 
     def _add_layer(self, layer: Layer) -> None:

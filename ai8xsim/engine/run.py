@@ -121,15 +121,16 @@ class Engine:
 
     def _call(self, x_nchw: Int8) -> Call:
         count, lowered = len(x_nchw), self._lowered
-        is_column = x_nchw.shape[3] == 1  # which lies down as a row
-        strides = (x_nchw.swapaxes(2, 3) if is_column else x_nchw).strides
+        samples = x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
+        pixel_axis = 2 if samples.shape[3] == 1 else 3
+        strides = (*samples.strides[:2], samples.strides[pixel_axis])
         outputs = (
             np.empty(count * lowered.activations, np.int8),
             np.empty(count * lowered.sums, np.int32),
             np.zeros(lowered.counts, np.int64),
         )
         addresses = tuple(_address(part) if part.size else 0 for part in outputs)
-        return Call(x_nchw, (_address(x_nchw), *strides, count), *outputs, addresses)
+        return Call(samples, (_address(samples), *strides, count), *outputs, addresses)
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
@@ -201,6 +202,13 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _rows_follow(x_nchw: Int8) -> bool:
+    """Whether all pixels of a channel are equally far apart."""
+    *_, rows, columns = x_nchw.shape
+    *_, row_step, column_step = x_nchw.strides
+    return bool(rows == 1 or columns == 1 or row_step == columns * column_step)
 
 
 def _address(array: npt.NDArray[Any]) -> int:

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from ai8xsim import Program, Simulator
 from ai8xsim.kernels.generated.targets import Target
-from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, interleave_in, take_in
+from ai8xsim.kernels.generated.transfer import (
+    PIXELS,
+    InputPlanes,
+    Pixels,
+    copy_in,
+    copy_out,
+    interleave_in,
+    take_in,
+)
 from ai8xsim.program.operations import Shape
 from tests.kernels.cases import Array, seeds, values
 from tests.kernels.generated import (
@@ -37,33 +45,33 @@ drawn = settings(
 
 
 @compiled
-def take_1_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+def take_1_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 1, 16, planes, pixels)
 
 
 @compiled
-def take_4_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+def take_4_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 4, 16, planes, pixels)
 
 
 @compiled
-def take_16_of_16(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+def take_16_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 16, 16, planes, pixels)
 
 
 @compiled
-def take_16_of_32(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+def take_16_of_32(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 16, 32, planes, pixels)
 
 
 @compiled
-def take_16_of_64(target: Any, planes: tuple[int, int], pixels: tuple[int, int]) -> None:
+def take_16_of_64(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 16, 64, planes, pixels)
 
 
 @compiled
-def interleave_3(target: Any, planes: int, plane_step: int, output: int) -> None:
-    interleave_in(target, 3, planes, plane_step, output)
+def interleave_3(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
+    interleave_in(target, 3, planes, pixels)
 
 
 @compiled
@@ -91,14 +99,17 @@ TAKEN_TOGETHER = {
 def test_planes_become_pixels(
     target: Target, channels: int, count: int, plane_gap: int, pixel_gap: int
 ) -> None:
-    plane_step, pixel_step = count + plane_gap, channels + pixel_gap
-    planes = values(plane_step, (channels * plane_step,))
+    """Planes in front are left alone; pixels may lie anywhere."""
+    plane_step, pixel_step, front = count + plane_gap, channels + pixel_gap, 2
+    planes = values(plane_step, ((front + channels) * plane_step,))
     before = held(target, values(1, (count * pixel_step + 100,)))
     arena = before.copy()
-    pixels = (address_of(arena, 50), pixel_step * arena.itemsize)
-    TAKEN_TOGETHER[channels, count](target.marker, (address_of(planes), plane_step), pixels)
-    places = 50 + np.arange(count)[:, None] * pixel_step + np.arange(channels)
-    wanted = planes[np.arange(channels) * plane_step + np.arange(count)[:, None]]
+    offsets = np.random.default_rng(count).permutation(count).astype(np.int32) * pixel_step
+    pixels = Pixels(address_of(arena, 50 - front), address_of(offsets))
+    source = InputPlanes(address_of(planes), plane_step, front)
+    TAKEN_TOGETHER[channels, count](target.marker, source, pixels)
+    places = 50 + offsets[:, None] + np.arange(channels)
+    wanted = planes[(front + np.arange(channels)) * plane_step + np.arange(count)[:, None]]
     assert np.array_equal(numbers(target, arena[places]), wanted)
     assert changed_only(before, arena, places)
 
@@ -109,7 +120,9 @@ def test_three_planes_are_interleaved(target: Target, plane_step: int) -> None:
     planes = values(plane_step, (3 * plane_step,))
     before = held(target, values(1, (3 * PIXELS + 100,)))
     arena = before.copy()
-    interleave_3(target.marker, address_of(planes), plane_step, address_of(arena, 50))
+    offsets = 20 + 3 * np.arange(PIXELS, dtype=np.int32)
+    pixels = Pixels(address_of(arena, 30), address_of(offsets))
+    interleave_3(target.marker, InputPlanes(address_of(planes), plane_step, 0), pixels)
     wanted = planes[np.arange(3) * plane_step + np.arange(PIXELS)[:, None]]
     places = 50 + np.arange(3 * PIXELS)
     assert np.array_equal(numbers(target, arena[places]), wanted.ravel())

@@ -19,11 +19,12 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     cgutils,
+    fields_of,
     load,
     times,
     vector,
 )
-from ai8xsim.kernels.generated.microkernel import Job, emit_results, input_address, job_of
+from ai8xsim.kernels.generated.microkernel import Job, emit_results, input_address
 from ai8xsim.kernels.generated.targets import Target, target_of
 
 PIXELS = 4  # of a block
@@ -38,7 +39,7 @@ def multiply_channels(typing_context: Any, target: Any, job: Any) -> Any:
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        fields = job_of(builder, args[1])
+        fields = fields_of(builder, args[1], Job)
         sums = _emit_sums(builder, facts, fields)
         emit_results(builder, facts, fields, [[values] for values in sums])
         return context.get_dummy_value()

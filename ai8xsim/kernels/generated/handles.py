@@ -37,8 +37,7 @@ def run_of(target: Any, handles: Array) -> Run:
             handles[Handle.SAMPLES],
             handles[Handle.SAMPLE_STEP],
             handles[Handle.CHANNEL_STEP],
-            handles[Handle.ROW_STEP],
-            handles[Handle.COLUMN_STEP],
+            handles[Handle.PIXEL_STEP],
             handles[Handle.SAMPLE_COUNT],
         ),
         Outputs(

@@ -153,6 +153,17 @@ def after(builder: Builder, address: Value, count: int) -> Value:
     return builder.add(address, ir.Constant(I64, count))
 
 
+def moved(builder: Builder, address: Value, offset: Value, value_bytes: int) -> Value:
+    """An address moved by the offset, in values, that lies at another address."""
+    values = builder.sext(load(builder, offset, I32, 4), I64)
+    return builder.add(address, times(builder, values, value_bytes))
+
+
+def fields_of(builder: Builder, value: Value, kind: Any) -> Any:
+    """The fields of a named tuple, as a tuple of this kind."""
+    return kind(*(builder.extract_value(value, place) for place in range(len(kind._fields))))
+
+
 def times(builder: Builder, value: Value, factor: int) -> Value:
     """A value multiplied by a constant."""
     return builder.mul(value, ir.Constant(I64, factor))

@@ -27,8 +27,10 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     emit_chosen,
+    fields_of,
     keep_apart,
     load,
+    moved,
     multiply_add,
     pack,
     pack_pixels,
@@ -81,16 +83,11 @@ def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> An
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
-        fields = job_of(builder, args[2])
+        fields = fields_of(builder, args[2], Job)
         emit_chosen(builder, args[1], facts.blocks, lambda block: _emit_block(builder, facts, block, fields))
         return context.get_dummy_value()
 
     return types.void(target, types.int64, job), generate
-
-
-def job_of(builder: Builder, value: Value) -> Job:
-    """The fields of a job."""
-    return Job(*(builder.extract_value(value, place) for place in range(len(Job._fields))))
 
 
 def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> None:
@@ -110,21 +107,19 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
-        address = _pixel_address(builder, job.outputs, after(builder, job.pixels, 8 * pixel), 4)
+        address = moved(builder, job.outputs, after(builder, job.pixels, 8 * pixel), 4)
         for place, values in enumerate(row):
             store(builder, values, after(builder, address, 4 * target.lanes * place))
 
 
 def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
     """Where the inputs of a pixel begin."""
-    return _pixel_address(
-        builder, job.activations, after(builder, job.pixels, 8 * pixel + 4), target.value_bytes
-    )
+    return moved(builder, job.activations, after(builder, job.pixels, 8 * pixel + 4), target.value_bytes)
 
 
 def output_address(builder: Builder, target: Target, job: Job | Results, pixel: int) -> Value:
     """Where the activations of a pixel go."""
-    return _pixel_address(builder, job.outputs, after(builder, job.pixels, 8 * pixel), target.value_bytes)
+    return moved(builder, job.outputs, after(builder, job.pixels, 8 * pixel), target.value_bytes)
 
 
 def _emit_sums(
@@ -196,12 +191,6 @@ def _emit_together(
         for pixel, activations in enumerate(packed, first):
             place = output_address(builder, target, job, pixel)
             store_first(builder, activations, place, job.width, vectors * target.lanes)
-
-
-def _pixel_address(builder: Builder, first: Value, offset: Value, value_bytes: int) -> Value:
-    """offset: the address of one, in values."""
-    distance = builder.sext(load(builder, offset, I32, 4), I64)
-    return builder.add(first, times(builder, distance, value_bytes))
 
 
 def _total(builder: Builder, chains: list[Value]) -> Value:

@@ -29,6 +29,7 @@ from ai8xsim.kernels.generated.instructions import (
     at_least,
     bytes_within_quarters,
     emit_chosen,
+    fields_of,
     keep_apart,
     lanes_of,
     load,
@@ -42,7 +43,7 @@ from ai8xsim.kernels.generated.instructions import (
     variable,
     vector,
 )
-from ai8xsim.kernels.generated.microkernel import Job, input_address, job_of, output_address
+from ai8xsim.kernels.generated.microkernel import Job, input_address, output_address
 from ai8xsim.kernels.generated.targets import FOUR, NarrowBlock, Target, target_of
 
 LANES = 16  # of a vector
@@ -57,7 +58,7 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
-        fields = job_of(builder, args[2])
+        fields = fields_of(builder, args[2], Job)
         emit_chosen(
             builder, args[1], facts.narrow_blocks, lambda block: _emit_block(builder, facts, block, fields)
         )

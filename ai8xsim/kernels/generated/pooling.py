@@ -16,9 +16,11 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     cgutils,
+    fields_of,
     held_in_memory,
     load,
     maximum,
+    moved,
     splat,
     splat_constant,
     store,
@@ -52,7 +54,7 @@ def take_maximum(typing_context: Any, target: Any, job: Any) -> Any:
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        fields = _fields(builder, args[1])
+        fields = fields_of(builder, args[1], PoolJob)
         lanes = [count for count in _LANES if count * facts.value_bytes <= _LANES[0]]
         _emit_vectors(builder, facts, fields, lanes, _emit_maximum)
         return context.get_dummy_value()
@@ -69,14 +71,10 @@ def take_average(typing_context: Any, target: Any, job: Any) -> Any:
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        _emit_vectors(builder, facts, _fields(builder, args[1]), _LANES_OF_SUMS, _emit_average)
+        _emit_vectors(builder, facts, fields_of(builder, args[1], PoolJob), _LANES_OF_SUMS, _emit_average)
         return context.get_dummy_value()
 
     return types.void(target, job), generate
-
-
-def _fields(builder: Builder, job: Value) -> PoolJob:
-    return PoolJob(*(builder.extract_value(job, at) for at in range(len(PoolJob._fields))))
 
 
 def _emit_vectors(builder: Builder, target: Target, job: PoolJob, choices: Sequence[int], emit: Any) -> None:
@@ -102,8 +100,9 @@ def _emit_pixels(builder: Builder, target: Target, job: PoolJob, done: Value, ho
     values, outputs = builder.add(job.values, done), builder.add(job.outputs, done)
     with cgutils.for_range(builder, job.pixel_count) as pixel:
         row = builder.add(job.pixels, times(builder, pixel.index, 8))
-        start = _moved(builder, target, values, after(builder, row, 4))
-        store(builder, emit(builder, target, job, start, lanes), _moved(builder, target, outputs, row))
+        start = moved(builder, values, after(builder, row, 4), target.value_bytes)
+        place = moved(builder, outputs, row, target.value_bytes)
+        store(builder, emit(builder, target, job, start, lanes), place)
 
 
 def _emit_maximum(builder: Builder, target: Target, job: PoolJob, start: Value, lanes: int) -> Value:
@@ -154,10 +153,4 @@ def _reduced(builder: Builder, job: PoolJob, load_tap: Any, fold: Any) -> Value:
 
 def _at_tap(builder: Builder, target: Target, start: Value, tap: Value, lanes: int) -> Value:
     kind = vector(I8 if target.value_bytes == 1 else I16, lanes)
-    return load(builder, _moved(builder, target, start, tap), kind)
-
-
-def _moved(builder: Builder, target: Target, address: Value, offset: Value) -> Value:
-    """An address moved by the offset, in values, that lies at another address."""
-    values = builder.sext(load(builder, offset, I32, 4), I64)
-    return builder.add(address, times(builder, values, target.value_bytes))
+    return load(builder, moved(builder, start, tap, target.value_bytes), kind)

@@ -42,8 +42,8 @@ STEP = np.dtype(
             "pixels",  # its first offset: a row for each pixel
             "pixel_count",  # of one sample
             "columns",  # of a row: output, input, for COMBINE an input per operand
-            "taps",  # its first offset; of MULTIPLY_TILES that of a tile's inputs, and then of its outputs
-            "tap_count",
+            "taps",  # its first offset; of MULTIPLY_TILES that of a tile's inputs, and then of its outputs; of LOAD
+            "tap_count",  # that of the pixels in a run
             "is_wide",  # whether its results are sums; of EMIT, its source
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
@@ -67,8 +67,7 @@ STEP = np.dtype(
             "operation",  # of COMBINE; of AVERAGE whether it rounds
             "counter",  # where it counts saturated values; -1 nowhere
             "size",  # values of one sample that EMIT writes
-            "row_pixels",  # of LOAD, whose pixels are rows
-            "pixel_step",  # of LOAD, and of MULTIPLY_NARROW its source: values from pixel to pixel in the arena
+            "pixel_step",  # of LOAD, and of MULTIPLY_NARROW its source: values from pixel to pixel; 0 if they vary
             "work",  # multiplications, or a like effort, per pixel
         )
     ]
@@ -90,19 +89,18 @@ class Handle(IntEnum):
     VALUES = 6  # address of the arena's activations
     SUMS = 7  # address of the arena's int32
     SAMPLES = 8  # address of the first value of the first sample
-    SAMPLE_STEP = 9  # in bytes; so are the other three
+    SAMPLE_STEP = 9  # in bytes; so are the other two
     CHANNEL_STEP = 10
-    ROW_STEP = 11
-    COLUMN_STEP = 12
-    SAMPLE_COUNT = 13
-    FIRST_SAMPLE = 14  # to run
-    END_SAMPLE = 15
-    PLACES = 16  # samples that go together
-    THREADS = 17
-    COUNTERS = 18  # address of int64 that threads share, zero at first
-    ACTIVATIONS = 19  # address of the int8 outputs: all samples of a layer together, layer after layer
-    WIDE = 20  # address of the int32 outputs
-    COUNTS = 21  # address of int64: saturated values
+    PIXEL_STEP = 11
+    SAMPLE_COUNT = 12
+    FIRST_SAMPLE = 13  # to run
+    END_SAMPLE = 14
+    PLACES = 15  # samples that go together
+    THREADS = 16
+    COUNTERS = 17  # address of int64 that threads share, zero at first
+    ACTIVATIONS = 18  # address of the int8 outputs: all samples of a layer together, layer after layer
+    WIDE = 19  # address of the int32 outputs
+    COUNTS = 20  # address of int64: saturated values
 
 
 class Plan(NamedTuple):
@@ -127,8 +125,7 @@ class Samples(NamedTuple):
     address: int
     sample_step: int
     channel_step: int
-    row_step: int
-    column_step: int
+    pixel_step: int  # row follows row
     total: int
 
 

@@ -21,8 +21,10 @@ from ai8xsim.kernels.generated.instructions import (
     after,
     cgutils,
     emit_chosen,
+    fields_of,
     keep_apart,
     load,
+    moved,
     multiply_add_pairs,
     splat,
     splat_constant,
@@ -103,7 +105,7 @@ def take_apart(typing_context: Any, target: Any, source: Any, offsets: Any, plan
             places = [after(builder, first, OFFSET_BYTES * INPUTS * row) for row in range(INPUTS)]
             inputs = [_input(builder, facts, args[1], place) for place in places]
             columns.put(column.index, transform_inputs(inputs))
-        address, step = _fields(builder, args[3], Planes)
+        address, step = fields_of(builder, args[3], Planes)
         with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as row:
             plane = builder.mul(row.index, times(builder, step, INPUTS))
             place = builder.add(address, plane)
@@ -122,7 +124,7 @@ def multiply_plane(typing_context: Any, target: Any, vectors: Any, job: Any) -> 
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
-        fields = PlaneJob(*_fields(builder, args[2], PlaneJob))
+        fields = fields_of(builder, args[2], PlaneJob)
         number, choices = builder.sub(args[1], ir.Constant(I64, 1)), range(1, len(facts.tile_blocks) + 1)
         emit_chosen(builder, number, choices, lambda vectors: _emit_plane(builder, facts, vectors, fields))
         return context.get_dummy_value()
@@ -137,10 +139,10 @@ def put_together(typing_context: Any, target: Any, planes: Any, outputs: Any) ->
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
-        job = Results(*_fields(builder, args[2], Results))
+        job = fields_of(builder, args[2], Results)
         kind = vector(I32, facts.lanes)
         columns = _Grid(builder, kind)
-        address, step = _fields(builder, args[1], Planes)
+        address, step = fields_of(builder, args[1], Planes)
         with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as column:
             place = builder.add(address, builder.mul(step, column.index))
             rows = [builder.add(place, times(builder, step, INPUTS * row)) for row in range(INPUTS)]
@@ -183,15 +185,9 @@ class _Grid:
         return self._builder.gep(self._memory, [ir.Constant(I64, 0), number])
 
 
-def _fields(builder: Builder, value: Value, kind: Any) -> list[Value]:
-    """The fields of a named tuple."""
-    return [builder.extract_value(value, place) for place in range(len(kind._fields))]
-
-
 def _input(builder: Builder, target: Target, source: Value, offset: Value) -> Lanes:
     """A vector of values in 16 bits; `offset` is an address."""
-    distance = builder.sext(load(builder, offset, I32, 4), I64)
-    address = builder.add(source, times(builder, distance, target.value_bytes))
+    address = moved(builder, source, offset, target.value_bytes)
     lanes = 2 * target.lanes
     if target.value_bytes == 2:
         return Lanes(builder, load(builder, address, vector(I16, lanes)))

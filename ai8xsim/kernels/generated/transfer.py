@@ -1,7 +1,7 @@
 """The generators of the ways in and out of the arena: samples in planes of channels, outputs in int8."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import types
@@ -17,8 +17,10 @@ from ai8xsim.kernels.generated.instructions import (
     after,
     cgutils,
     declared,
+    fields_of,
     held_in_memory,
     load,
+    moved,
     splat_constant,
     store,
     times,
@@ -30,22 +32,33 @@ PIXELS = 16  # of a plane that are loaded at a time, or a multiple of it
 _COPIED_TOGETHER = (64, 16, 1)  # values
 
 
+class InputPlanes(NamedTuple):
+    """Channels of a sample; the int8 pixels of each lie side by side."""
+
+    address: int  # of channel 0
+    step: int  # bytes from channel to channel
+    first: int  # number of the channel that is taken first
+
+
+class Pixels(NamedTuple):
+    """Where they go in the arena."""
+
+    address: int
+    offsets: int  # address of int32: from there to channel 0 of each pixel, in activations
+
+
 @intrinsic(prefer_literal=True)
 def take_in(typing_context: Any, target: Any, channels: Any, count: Any, planes: Any, pixels: Any) -> Any:
-    """Write `count` pixels of some channels; both are literals: 1, 4 or 16 channels; PIXELS or a multiple of it.
-
-    planes: address of the first int8 of the first channel, whose pixels lie side by side, and bytes from channel to
-    channel.   pixels: address of the first pixel's first channel in the arena, and bytes from pixel to pixel.
-    """
+    """Write `count` pixels of some channels; both are literals: 1, 4 or 16 channels; PIXELS or a multiple of it."""
     facts, lanes = target_of(target.instance_class), int(count.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        source, plane_step, output, pixel_step = (
-            builder.extract_value(pair, place) for pair in args[3:] for place in (0, 1)
-        )
-        loaded = _loaded(builder, (source, plane_step), int(channels.literal_value), lanes)
+        *_, channel = fields_of(builder, args[3], InputPlanes)
+        arena, offsets = fields_of(builder, args[4], Pixels)
+        output = builder.add(arena, times(builder, channel, facts.value_bytes))
+        loaded = _loaded(builder, args[3], int(channels.literal_value), lanes)
         for pixel, values in _transposed(builder, loaded):
-            place = builder.add(output, times(builder, pixel_step, pixel))
+            place = moved(builder, output, after(builder, offsets, 4 * pixel), facts.value_bytes)
             store(builder, held_in_memory(builder, facts, values), place)
         return context.get_dummy_value()
 
@@ -67,21 +80,21 @@ def fetch_ahead(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def interleave_in(
-    typing_context: Any, target: Any, channels: Any, planes: Any, plane_step: Any, output: Any
-) -> Any:
-    """Write PIXELS pixels that have only these channels, `channels` (a literal), and so lie side by side."""
+def interleave_in(typing_context: Any, target: Any, channels: Any, planes: Any, pixels: Any) -> Any:
+    """Write PIXELS pixels that have no more channels than these (a literal number), and so lie side by side."""
     facts, count = target_of(target.instance_class), int(channels.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        loaded = _loaded(builder, (args[2], args[3]), count, PIXELS)
+        arena, offsets = fields_of(builder, args[3], Pixels)
+        output = moved(builder, arena, offsets, facts.value_bytes)
+        loaded = _loaded(builder, args[2], count, PIXELS)
         for part in range(count):
             values = _interleaved(builder, loaded, PIXELS * part)
-            place = after(builder, args[4], PIXELS * part * facts.value_bytes)
+            place = after(builder, output, PIXELS * part * facts.value_bytes)
             store(builder, held_in_memory(builder, facts, values), place)
         return context.get_dummy_value()
 
-    return types.void(target, channels, *[types.int64] * 3), generate
+    return types.void(target, channels, planes, pixels), generate
 
 
 @intrinsic
@@ -131,10 +144,11 @@ def _numbers(builder: Builder, target: Target, values: Value) -> Value:
     return builder.trunc(values, vector(I8, values.type.count))
 
 
-def _loaded(builder: Builder, planes: tuple[Value, Value], channels: int, pixels: int) -> list[Value]:
-    """A vector of pixels for each channel; `planes`: address of the first one, bytes to the next."""
-    first, step = planes
-    places = [builder.add(first, times(builder, step, channel)) for channel in range(channels)]
+def _loaded(builder: Builder, planes: Value, channels: int, pixels: int) -> list[Value]:
+    """A vector of pixels for each channel."""
+    address, step, first = fields_of(builder, planes, InputPlanes)
+    start = builder.add(address, builder.mul(step, first))
+    places = [builder.add(start, times(builder, step, channel)) for channel in range(channels)]
     return [load(builder, place, vector(I8, pixels)) for place in places]
 
 

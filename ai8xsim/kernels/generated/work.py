@@ -13,13 +13,23 @@ from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximu
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
-from ai8xsim.kernels.generated.transfer import PIXELS, copy_in, copy_out, fetch_ahead, interleave_in, take_in
+from ai8xsim.kernels.generated.transfer import (
+    PIXELS,
+    InputPlanes,
+    Pixels,
+    copy_in,
+    copy_out,
+    fetch_ahead,
+    interleave_in,
+    take_in,
+)
 from ai8xsim.kernels.requantize import shift_left, shift_right
 
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
 
 CACHE_LINE = 64
+INT32 = 4  # bytes
 
 
 @inlined
@@ -131,121 +141,124 @@ def _pool_job(run: Run, step: Step, pixels: Range, half: int) -> PoolJob:
 
 @compiled_part
 def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
-    """Bring rows of samples into the arena; a pixel of this step is a row."""
-    samples, size = run.samples, run.arena.values.itemsize
+    """Bring samples into the arena; a pixel of this step is a run of their pixels, each with an offset of its own."""
+    samples, offsets = run.samples, address_of(run.plan.offsets, step.taps)
     is_whole = samples.channel_step == 1 or step.channels == step.pixel_step == 1
     together = max(1, (pixels[1] - pixels[0]) // step.pixel_count)
-    for row in range(pixels[0], pixels[1]):
-        sample, row_of_sample = first_sample + row // step.pixel_count, row % step.pixel_count
-        source = samples.address + sample * samples.sample_step + row_of_sample * samples.row_step
-        output = address_of(run.arena.values, _output(run.plan, step, row))
-        if samples.column_step == 1 and sample + together < samples.total:
-            _fetch_row(step, samples, source + together * samples.sample_step)
+    for number in range(pixels[0], pixels[1]):
+        sample, run_of_sample = first_sample + number // step.pixel_count, number % step.pixel_count
+        first = run_of_sample * step.tap_count * samples.pixel_step
+        source = samples.address + sample * samples.sample_step + first
+        output = address_of(run.arena.values, _output(run.plan, step, number))
+        if samples.pixel_step == 1 and sample + together < samples.total:
+            _fetch_run(step, samples, source + together * samples.sample_step)
         if is_whole:
-            _load_pixels(run.target, step, samples, (source, output), size)
-        elif samples.column_step == 1 and step.row_pixels >= PIXELS:
-            _load_planes(run.target, step, samples.channel_step, (source, output), size)
+            _load_pixels(run, step, (source, output))
+        elif samples.pixel_step == 1 and step.tap_count >= PIXELS:
+            _load_planes(run.target, step, (source, samples.channel_step), Pixels(output, offsets))
         else:
-            _load_values(run.target, step, samples, (source, output), size)
+            _load_values(run, step, (source, output))
 
 
 @compiled_part
-def _fetch_row(step: Step, samples: Samples, source: int) -> None:
-    """Ask for the row of a sample in planes that comes next, so that it is here when its turn comes."""
+def _fetch_run(step: Step, samples: Samples, source: int) -> None:
+    """Ask for the pixels of a sample in planes that come next, so that they are here when their turn comes."""
     for channel in range(step.channels):
         first = source + channel * samples.channel_step
-        for byte in range(0, step.row_pixels, CACHE_LINE):
+        for byte in range(0, step.tap_count, CACHE_LINE):
             fetch_ahead(first + byte)
 
 
 @compiled_part
-def _load_pixels(target: Any, step: Step, samples: Samples, places: Range, size: int) -> None:
+def _load_pixels(run: Run, step: Step, places: Range) -> None:
     """Where the channels of each pixel lie side by side, or the pixels of the only channel."""
     source, output = places
-    if step.channels == step.pixel_step == 1 and samples.column_step == 1:
-        copy_in(target, source, output, step.row_pixels)
+    if step.channels == step.pixel_step == 1 and run.samples.pixel_step == 1:
+        copy_in(run.target, source, output, step.tap_count)
         return
-    for column in range(step.row_pixels):
-        place = output + column * step.pixel_step * size
-        copy_in(target, source + column * samples.column_step, place, step.channels)
+    for pixel in range(step.tap_count):
+        place = output + run.plan.offsets[step.taps + pixel] * run.arena.values.itemsize
+        copy_in(run.target, source + pixel * run.samples.pixel_step, place, step.channels)
 
 
 @compiled_part
-def _load_values(target: Any, step: Step, samples: Samples, places: Range, size: int) -> None:
+def _load_values(run: Run, step: Step, places: Range) -> None:
     source, output = places
-    for column in range(step.row_pixels):
+    for pixel in range(step.tap_count):
         for channel in range(step.channels):
-            at = source + column * samples.column_step + channel * samples.channel_step
-            copy_in(target, at, output + (column * step.pixel_step + channel) * size, 1)
+            at = source + pixel * run.samples.pixel_step + channel * run.samples.channel_step
+            place = output + (run.plan.offsets[step.taps + pixel] + channel) * run.arena.values.itemsize
+            copy_in(run.target, at, place, 1)
 
 
 @compiled_part
-def _load_planes(target: Any, step: Step, plane_step: int, places: Range, size: int) -> None:
-    """Where each channel is a plane: by blocks of pixels, of which the last may take some pixels again."""
-    pixel_bytes = step.pixel_step * size
+def _load_planes(target: Any, step: Step, planes: Range, pixels: Pixels) -> None:
+    """Where each channel is a plane: by blocks of pixels, of which the last may take some pixels again.
+
+    planes: address of the first one, bytes to the next.
+    """
     block = _pixels_together(step)
-    for start in range(0, step.row_pixels, block):
-        first = min(start, step.row_pixels - block)
-        source, output = places[0] + first, places[1] + first * pixel_bytes
+    for start in range(0, step.tap_count, block):
+        first = min(start, step.tap_count - block)
+        source = InputPlanes(planes[0] + first, planes[1], 0)
+        output = _from_pixel(pixels, first)
         if step.channels == step.pixel_step == 3:
-            interleave_in(target, 3, source, plane_step, output)
+            interleave_in(target, 3, source, output)
         else:
-            _load_block(target, (step.channels, block), (source, plane_step), (output, pixel_bytes), size)
+            _load_block(target, (step.channels, block), source, output)
 
 
 @inlined
 def _pixels_together(step: Step) -> int:
-    """Of a block: the most that a row has, where there are enough channels to make it worth while."""
+    """Of a block: the most that a run has, where there are enough channels to make it worth while."""
     if step.channels < 16:
         return PIXELS
     return (
-        4 * PIXELS
-        if step.row_pixels >= 4 * PIXELS
-        else 2 * PIXELS
-        if step.row_pixels >= 2 * PIXELS
-        else PIXELS
+        4 * PIXELS if step.tap_count >= 4 * PIXELS else 2 * PIXELS if step.tap_count >= 2 * PIXELS else PIXELS
     )
 
 
 @compiled_part
-def _load_block(target: Any, shape: Range, planes: Range, pixels: Range, size: int) -> None:
-    """shape: channels, pixels.   planes: address of the first channel, bytes to the next.   pixels: likewise."""
+def _load_block(target: Any, shape: Range, source: InputPlanes, output: Pixels) -> None:
+    """shape: channels, pixels."""
     channels, count = shape
-    plane_step, pixel_bytes, channel = planes[1], pixels[1], 0
+    channel = 0
     while channels - channel >= 16:
-        source = (planes[0] + channel * plane_step, plane_step)
-        output = (pixels[0] + channel * size, pixel_bytes)
+        planes = _from_channel(source, channel)
         if count == 4 * PIXELS:
-            take_in(target, 16, 64, source, output)
+            take_in(target, 16, 64, planes, output)
         elif count == 2 * PIXELS:
-            take_in(target, 16, 32, source, output)
+            take_in(target, 16, 32, planes, output)
         else:
-            take_in(target, 16, 16, source, output)
+            take_in(target, 16, 16, planes, output)
         channel += 16
     for first in range(0, count, PIXELS):
-        rest = (planes[0] + channel * plane_step + first, plane_step)
-        _load_rest(
-            target,
-            channels - channel,
-            rest,
-            (pixels[0] + channel * size + first * pixel_bytes, pixel_bytes),
-            size,
-        )
+        rest = InputPlanes(source.address + first, source.step, channel)
+        _load_rest(target, channels, rest, _from_pixel(output, first))
 
 
 @compiled_part
-def _load_rest(target: Any, channels: int, planes: Range, pixels: Range, size: int) -> None:
+def _load_rest(target: Any, channels: int, source: InputPlanes, output: Pixels) -> None:
     """The channels of PIXELS pixels that are too few for a large block."""
-    channel = 0
+    channel = source.first
     while channel < channels:
-        source = (planes[0] + channel * planes[1], planes[1])
-        output = (pixels[0] + channel * size, pixels[1])
+        planes = _from_channel(source, channel)
         if channels - channel >= 4:
-            take_in(target, 4, 16, source, output)
+            take_in(target, 4, 16, planes, output)
             channel += 4
         else:
-            take_in(target, 1, 16, source, output)
+            take_in(target, 1, 16, planes, output)
             channel += 1
+
+
+@inlined
+def _from_channel(planes: InputPlanes, channel: int) -> InputPlanes:
+    return InputPlanes(planes.address, planes.step, channel)
+
+
+@inlined
+def _from_pixel(pixels: Pixels, first: int) -> Pixels:
+    return Pixels(pixels.address, pixels.offsets + INT32 * first)
 
 
 @compiled_part
