@@ -48,14 +48,15 @@ def output_indices(program: Program) -> tuple[int, ...]:
 def layer_trace(computed: Computed, is_batch: bool) -> LayerTrace:
     """A layer's output as a trace has it: channels first, without the batch axis for a single sample."""
     layer = computed.layer
-    x_nchw = computed.output.transpose(0, 3, 1, 2).reshape(-1, *layer.output_shape.array_shape)
-    output = x_nchw if is_batch else x_nchw[0]
-    output.flags.writeable = False
+    shape, x_nchw = layer.output_shape, computed.output.transpose(0, 3, 1, 2)
+    samples = x_nchw[..., 0] if shape.is_1d else x_nchw
+    output = samples if is_batch else samples[0]
+    output.setflags(write=False)
     return LayerTrace(
         index=layer.index,
         name=layer.name,
         operator=layer.operator.value,
-        shape=layer.output_shape.chw,
+        shape=shape.chw,
         output=output,
         saturated=computed.saturated,
         is_batch=is_batch,

@@ -11,6 +11,7 @@ from ai8xsim.engine.computed import Computed, Int8, Keep
 from ai8xsim.engine.lower import Emitted, Lowered, lower
 from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated import driver
+from ai8xsim.kernels.generated.handles import first_address
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
@@ -19,6 +20,7 @@ from ai8xsim.progress import Progress
 WORTH_THREADS = 100_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
+INT64, INT32 = 8, 4  # bytes
 
 
 class GeneratedExecutor:
@@ -62,14 +64,12 @@ class Arena(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What all threads that work on the same samples have in common: it keeps alive what addresses point to."""
+    """What all threads that work on the same samples have in common."""
 
     samples: Int8
     samples_facts: tuple[int, ...]  # address, steps, number
-    activations: Int8
-    sums: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.int64]
-    addresses: tuple[int, ...]  # of the last three
+    outputs: npt.NDArray[np.int64]  # see `Handle`
+    first_bytes: tuple[int, int]  # of the outputs, of int32 and of int8
 
 
 class Share(NamedTuple):
@@ -92,6 +92,7 @@ class Engine:
         self._arenas: list[Arena] = []
         self._sharers = min(threads, _processors())  # of a step, who wait for each other
         self._workers = Workers(threads - 1)
+        self._run_network = driver.runner_of(target)
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
         self._steps_address = _address(self._plan.steps)
         self._tables = tuple(_address(table) for table in tables)
@@ -122,15 +123,14 @@ class Engine:
     def _call(self, x_nchw: Int8) -> Call:
         count, lowered = len(x_nchw), self._lowered
         samples = x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
-        pixel_axis = 2 if samples.shape[3] == 1 else 3
-        strides = (*samples.strides[:2], samples.strides[pixel_axis])
-        outputs = (
-            np.empty(count * lowered.activations, np.int8),
-            np.empty(count * lowered.sums, np.int32),
-            np.zeros(lowered.counts, np.int64),
-        )
-        addresses = tuple(_address(part) if part.size else 0 for part in outputs)
-        return Call(samples, (_address(samples), *strides, count), *outputs, addresses)
+        sample_step, channel_step, row_step, column_step = samples.strides
+        pixel_step = row_step if samples.shape[3] == 1 else column_step
+        facts = (first_address(samples), sample_step, channel_step, pixel_step, count)
+        wide = INT64 * lowered.counts
+        activations = wide + INT32 * lowered.sums * count
+        outputs = np.empty(1 + (activations + lowered.activations * count) // INT64, np.int64)
+        outputs[: lowered.counts] = 0
+        return Call(samples, facts, outputs, (wide, activations))
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
@@ -155,9 +155,9 @@ class Engine:
             *arena.addresses,
             *call.samples_facts,
             *share[:5],
-            *call.addresses,
+            *call.first_bytes,
         )
-        driver.run_network(self._target.marker, np.array(handles, np.int64))
+        self._run_network(np.array(handles, np.int64), call.outputs)
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
@@ -204,22 +204,25 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-def _rows_follow(x_nchw: Int8) -> bool:
-    """Whether all pixels of a channel are equally far apart."""
-    *_, rows, columns = x_nchw.shape
-    *_, row_step, column_step = x_nchw.strides
-    return bool(rows == 1 or columns == 1 or row_step == columns * column_step)
-
-
 def _address(array: npt.NDArray[Any]) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
 
 
+def _rows_follow(x_nchw: Int8) -> bool:
+    """Whether all pixels of a channel are equally far apart."""
+    (_, _, rows, columns), (_, _, row_step, column_step) = x_nchw.shape, x_nchw.strides
+    return bool(row_step == columns * column_step or rows == 1 or columns == 1)
+
+
 def _computed(entry: Emitted, call: Call) -> Computed:
     shape, count = entry.layer.output_shape, len(call.samples)
-    values: npt.NDArray[Any] = call.sums if entry.is_wide else call.activations
-    size = shape.channels * shape.pixels
-    part = values[entry.first * count : (entry.first + size) * count]
-    saturated = int(call.counts[entry.counter]) if entry.counter >= 0 else None
-    return Computed(entry.layer, part.reshape(count, shape.rows, shape.columns, shape.channels), saturated)
+    wide, activations = call.first_bytes
+    sizes = (count, shape.rows, shape.columns, shape.channels)
+    output: npt.NDArray[Any]
+    if entry.is_wide:
+        output = np.ndarray(sizes, np.int32, call.outputs, wide + INT32 * entry.first * count)
+    else:
+        output = np.ndarray(sizes, np.int8, call.outputs, activations + entry.first * count)
+    saturated = int(call.outputs[entry.counter]) if entry.counter >= 0 else None
+    return Computed(entry.layer, output, saturated)

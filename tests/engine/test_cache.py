@@ -39,13 +39,18 @@ def kept(cache: Path) -> dict[str, int]:
 def _network() -> list[Any]:
     """The digests and the saturated values of a small network, and whether its kernel came from the cache."""
     from ai8xsim import Simulator
-    from ai8xsim.kernels.generated.driver import run_network
+    from ai8xsim.kernels.generated.driver import runner_of
+    from ai8xsim.kernels.generated.targets import choose_target
 
     from ..simulator.small_programs import mixed_program, random_int8
 
     trace = Simulator(mixed_program()).run(random_int8(0, 3, 2, 4, 4))
-    kernel: Any = run_network
-    return [[[*layer.digests, layer.saturated] for layer in trace], len(kernel.stats.cache_hits)]
+    target = choose_target()
+    kernel: Any = runner_of(target) if target else None
+    return [
+        [[*layer.digests, layer.saturated] for layer in trace],
+        len(kernel.stats.cache_hits) if kernel else 0,
+    ]
 
 
 def _shift() -> list[Any]:

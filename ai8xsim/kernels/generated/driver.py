@@ -1,11 +1,14 @@
 """A whole network in one compiled call: alone, or shared with other threads."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from ai8xsim.kernels.compiled import Array, compiled, inlined
+from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import run_of
 from ai8xsim.kernels.generated.shared import add_shared, wait_for
 from ai8xsim.kernels.generated.steps import Handle, Run
+from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.kernels.generated.work import Range, Step, work
 
 ALONE = 0  # instead of a number of threads
@@ -17,8 +20,23 @@ COUNTERS = 2  # for each step: pieces claimed, pieces done
 INT64 = 8  # bytes
 
 
-@compiled
-def run_network(target: Any, handles: Array) -> None:
+Runner = Callable[[Array, Array], None]
+
+
+@cache
+def runner_of(target: Target) -> Runner:
+    """`run_network` for a target. Of what a call is given, Numba looks at the types: the fewer the better."""
+    marker = target.marker
+
+    @compiled
+    def run(handles: Array, outputs: Array) -> None:
+        run_network(marker, handles, outputs)
+
+    return run
+
+
+@compiled_part
+def run_network(target: Any, handles: Array, outputs: Array) -> None:
     """Run samples, as many at a time as the handles say.
 
     Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
@@ -28,7 +46,7 @@ def run_network(target: Any, handles: Array) -> None:
     share the arena.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
-    run = run_of(target, handles)
+    run = run_of(target, handles, outputs)
     places, threads, steps = handles[Handle.PLACES], handles[Handle.THREADS], handles[Handle.STEP_COUNT]
     counters = handles[Handle.COUNTERS]
     for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], handles[Handle.END_SAMPLE], places)):

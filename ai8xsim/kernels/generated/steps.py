@@ -77,6 +77,9 @@ STEP = np.dtype(
 class Handle(IntEnum):
     """What a call of `driver.run_network` is told, as one array of int64; addresses are of first bytes.
 
+    The outputs are another one: int64 counts of saturated values, int32, int8; in each part, layer after layer, all
+    samples together.
+
     An array crosses from Python to compiled code faster than the dozen of arrays that these addresses stand for.
     """
 
@@ -98,9 +101,8 @@ class Handle(IntEnum):
     PLACES = 15  # samples that go together
     THREADS = 16
     COUNTERS = 17  # address of int64 that threads share, zero at first
-    ACTIVATIONS = 18  # address of the int8 outputs: all samples of a layer together, layer after layer
-    WIDE = 19  # address of the int32 outputs
-    COUNTS = 20  # address of int64: saturated values
+    WIDE = 18  # of the outputs, the first byte of the int32
+    ACTIVATIONS = 19  # and of the int8
 
 
 class Plan(NamedTuple):
@@ -130,7 +132,7 @@ class Samples(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a run leaves behind, all samples of a layer together, in the order of the steps that write it."""
+    """What a run leaves behind; see `Handle`."""
 
     activations: int  # address of int8
     sums: Array  # int32
