@@ -60,11 +60,6 @@ def take_16_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
 
 
 @compiled
-def take_16_of_32(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
-    take_in(target, 16, 32, planes, pixels)
-
-
-@compiled
 def take_16_of_64(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     take_in(target, 16, 64, planes, pixels)
 
@@ -88,7 +83,6 @@ TAKEN_TOGETHER = {
     (1, 16): take_1_of_16,
     (4, 16): take_4_of_16,
     (16, 16): take_16_of_16,
-    (16, 32): take_16_of_32,
     (16, 64): take_16_of_64,
 }
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined
+from ai8xsim.kernels.compiled import Array, compiled, inlined
 from ai8xsim.kernels.generated.handles import run_of
 from ai8xsim.kernels.generated.shared import add_shared, wait_for
 from ai8xsim.kernels.generated.steps import Handle, Run
@@ -35,7 +35,7 @@ def runner_of(target: Target) -> Runner:
     return run
 
 
-@compiled_part
+@inlined
 def run_network(target: Any, handles: Array, outputs: Array) -> None:
     """Run samples, as many at a time as the handles say.
 

@@ -211,11 +211,7 @@ def _load_planes(target: Any, step: Step, planes: Range, pixels: Pixels) -> None
 @inlined
 def _pixels_together(step: Step) -> int:
     """Of a block: the most that a run has, where there are enough channels to make it worth while."""
-    if step.channels < 16:
-        return PIXELS
-    return (
-        4 * PIXELS if step.tap_count >= 4 * PIXELS else 2 * PIXELS if step.tap_count >= 2 * PIXELS else PIXELS
-    )
+    return 4 * PIXELS if step.channels >= 16 and step.tap_count >= 4 * PIXELS else PIXELS
 
 
 @compiled_part
@@ -227,8 +223,6 @@ def _load_block(target: Any, shape: Range, source: InputPlanes, output: Pixels) 
         planes = _from_channel(source, channel)
         if count == 4 * PIXELS:
             take_in(target, 16, 64, planes, output)
-        elif count == 2 * PIXELS:
-            take_in(target, 16, 32, planes, output)
         else:
             take_in(target, 16, 16, planes, output)
         channel += 16
