@@ -6,17 +6,19 @@ from typing import Any
 
 from ai8xsim.kernels.compiled import Array, compiled, inlined
 from ai8xsim.kernels.generated.handles import run_of
-from ai8xsim.kernels.generated.shared import add_shared, wait_for
-from ai8xsim.kernels.generated.steps import Handle, Run
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
+from ai8xsim.kernels.generated.steps import Handle, Kind, Run
+from ai8xsim.kernels.generated.targets import TILES_TOGETHER, Target
 from ai8xsim.kernels.generated.work import Range, Step, work
 
 ALONE = 0  # instead of a number of threads
 
 # Multiplications below which a step is not worth sharing. Claims cost time too: a thread has one piece of a step, of a
-# large one up to PIECES of this size, so that none waits long for another.
+# large one up to PIECES of this size, so that none waits long for another. A bit of a counter stands for each.
 WORTH_SHARING, WORTH_A_PIECE, PIECES = 200_000, 2_000_000, 4
-COUNTERS = 2  # for each step: pieces claimed, pieces done
+MOST_PIECES = 63
+COUNTERS = 2  # for each step: which pieces are claimed, how many are done
+TILES = 4  # that the smallest block of them has
 INT64 = 8  # bytes
 
 
@@ -53,36 +55,60 @@ def run_network(target: Any, handles: Array, outputs: Array) -> None:
         if threads == 1 and add_shared(counters + INT64 * turn, 1) > 0:
             continue
         count = min(places, handles[Handle.END_SAMPLE] - first)
+        shared = counters + INT64 * (1 + COUNTERS * steps) * turn
+        own = add_shared(shared, 1) if threads > 1 else 0
         for number in range(handles[Handle.FIRST_STEP], steps):
-            claimed = counters + INT64 * COUNTERS * (turn * steps + number)
-            _run_step(run, run.plan.steps[number], (first, count), threads, claimed)
+            claimed = shared + INT64 * (1 + COUNTERS * number)
+            _run_step(run, run.plan.steps[number], (first, count), (own, threads), claimed)
 
 
 def counters_for(steps: int, turns: int, threads: int) -> int:
     """The counters that `run_network` needs for so many steps and turns."""
-    return (0, 1)[threads] * turns if threads < 2 else COUNTERS * steps * turns
+    return (0, 1)[threads] * turns if threads < 2 else (1 + COUNTERS * steps) * turns
 
 
 @inlined
-def _pieces(effort: int, threads: int, pixels: int) -> int:
+def _pieces(step: Step, pixels: int, threads: int) -> int:
+    """Into how many pieces a step is divided; each thread has as many as the others."""
+    effort = step.work * pixels
     if threads < 2 or effort < WORTH_SHARING:
         return 1
-    return min(pixels, threads * PIECES, max(threads, effort // WORTH_A_PIECE))
+    rounds = max(1, min(PIECES, effort // (threads * WORTH_A_PIECE), pixels // (threads * _together(step))))
+    pieces: int = min(pixels, MOST_PIECES, threads * rounds)
+    return pieces
 
 
 @inlined
-def _run_step(run: Run, step: Step, samples: Range, threads: int, claimed: int) -> None:
-    """claimed: address of the step's counters, where several threads share it."""
+def _together(step: Step) -> int:
+    """Pixels that are best computed together."""
+    return TILES_TOGETHER if step.kind == Kind.MULTIPLY_TILES else 1
+
+
+@inlined
+def _bound(step: Step, pixels: int, piece: int, pieces: int) -> int:
+    """Where a piece begins."""
+    unit = min(_together(step), TILES, pixels // pieces)
+    return pixels if piece == pieces else pixels * piece // pieces // unit * unit
+
+
+@inlined
+def _run_step(run: Run, step: Step, samples: Range, thread: Range, claimed: int) -> None:
+    """thread: its number and how many there are.   claimed: address of the step's counters, if there are others.
+
+    Each thread begins with pieces of its own: in the same part of all images, which then stays in its cache.
+    """
     first, count = samples
-    total = step.pixel_count * count
-    pieces = _pieces(step.work * total, threads, total)
-    piece = add_shared(claimed, 1) if threads > 1 else 0
-    while piece < pieces:
-        saturated = work(run, step, (total * piece // pieces, total * (piece + 1) // pieces), first)
-        if step.counter >= 0:
-            add_shared(run.outputs.counts + INT64 * step.counter, saturated)
-        if threads < 2:
-            return
-        add_shared(claimed + INT64, 1)
-        piece = add_shared(claimed, 1)
+    own, threads = thread
+    pixels = step.pixel_count * count
+    pieces = _pieces(step, pixels, threads)
+    for turn in range(pieces):
+        piece = (own * pieces // max(1, threads) + turn) % pieces
+        if threads < 2 or claim(claimed, piece):
+            part = (_bound(step, pixels, piece, pieces), _bound(step, pixels, piece + 1, pieces))
+            saturated = work(run, step, part, first)
+            if step.counter >= 0:
+                add_shared(run.outputs.counts + INT64 * step.counter, saturated)
+            if threads < 2:
+                return
+            add_shared(claimed + INT64, 1)
     wait_for(claimed + INT64, pieces)

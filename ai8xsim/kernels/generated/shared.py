@@ -25,6 +25,24 @@ def add_shared(typing_context: Any, address: Any, number: Any) -> Any:
 
 
 @intrinsic
+def set_shared(typing_context: Any, address: Any, bits: Any) -> Any:
+    """Set bits of the int64 at an address that threads share; returns what it was."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        return builder.atomic_rmw("or", pointer, args[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@compiled_part
+def claim(address: int, number: int) -> bool:
+    """Whether this is the first claim to a number, below 63; the int64 at the address has a bit for each."""
+    bit = 1 << number
+    return bool(set_shared(address, bit) & bit == 0)
+
+
+@intrinsic
 def read_shared(typing_context: Any, address: Any) -> Any:
     """The int64 at an address that threads share; what its writer wrote before is visible afterwards."""
 
