@@ -191,6 +191,22 @@ def minimum(builder: Builder, left: Value, right: Value) -> Value:
     return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
+def shifted_right(builder: Builder, target: Target, rows: list[list[Value]], count: Value) -> list[list[Value]]:
+    """Every lane of the vectors shifted right by the same count, the sign kept.
+
+    Named instructions take a vector of counts: those for one count, which LLVM prefers, need the multipliers' ports.
+    """
+    counts = splat(builder, builder.trunc(count, I32), target.lanes)
+    name = {16: "llvm.x86.avx512.psrav.d.512", 8: "llvm.x86.avx2.psrav.d.256"}.get(target.lanes)
+
+    def shifted(values: Value) -> Value:
+        if name is None or not target.features:
+            return builder.ashr(values, counts)
+        return _call(builder, name, values.type, [values, counts])
+
+    return [[shifted(values) for values in row] for row in rows]
+
+
 def channel_order(target: Target, vectors: int) -> list[int]:
     """Which output channel of a block each lane computes, vector after vector.
 

@@ -13,6 +13,7 @@ side by side in memory, one for each tap, and are multiplied a group of `product
 P * V sums, V weights and one pixel fill the registers; no other value stays there through the loop.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -35,7 +36,7 @@ from ai8xsim.kernels.generated.instructions import (
     pack,
     pack_pixels,
     rolled,
-    splat,
+    shifted_right,
     store,
     store_first,
     times,
@@ -44,13 +45,16 @@ from ai8xsim.kernels.generated.instructions import (
 )
 from ai8xsim.kernels.generated.targets import FOUR, Block, Target, target_of
 
+PAIR_BYTES = 8  # of a pixel's offsets
+
 
 class Job(NamedTuple):
-    """A block's work. Addresses are in bytes, offsets in values from the first address of each kind."""
+    """The work of some blocks. Addresses are in bytes, offsets in values from the first address of each kind."""
 
     activations: int  # address of the values that offsets count from
     outputs: int  # likewise for the outputs
     pixels: int  # address of int32 pairs: offset of each pixel's output, offset of its input
+    blocks: int  # that follow one another
     taps: int  # address of int32 offsets from a pixel to the runs of its inputs
     tap_count: int
     groups: int  # of `products` inputs in a run
@@ -78,16 +82,26 @@ class Results(NamedTuple):
 
 @intrinsic
 def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
-    """Compute block number `block` of the target's table."""
+    """Compute blocks like number `block` of the target's table."""
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
         fields = fields_of(builder, args[2], Job)
-        emit_chosen(builder, args[1], facts.blocks, lambda block: _emit_block(builder, facts, block, fields))
+
+        def emit(block: Block) -> None:
+            for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
+
+        emit_chosen(builder, args[1], facts.blocks, emit)
         return context.get_dummy_value()
 
     return types.void(target, types.int64, job), generate
+
+
+def for_each_block(builder: Builder, job: Job, pixels: int, emit: Callable[[Job], None]) -> None:
+    """The code of a job's blocks, each of so many pixels."""
+    with rolled(builder, job.blocks) as number:
+        emit(job._replace(pixels=builder.add(job.pixels, times(builder, number, PAIR_BYTES * pixels))))
 
 
 def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> None:
@@ -107,19 +121,19 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
-        address = moved(builder, job.outputs, after(builder, job.pixels, 8 * pixel), 4)
+        address = moved(builder, job.outputs, after(builder, job.pixels, PAIR_BYTES * pixel), 4)
         for place, values in enumerate(row):
             store(builder, values, after(builder, address, 4 * target.lanes * place))
 
 
 def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
     """Where the inputs of a pixel begin."""
-    return moved(builder, job.activations, after(builder, job.pixels, 8 * pixel + 4), target.value_bytes)
+    return moved(builder, job.activations, after(builder, job.pixels, PAIR_BYTES * pixel + 4), target.value_bytes)
 
 
 def output_address(builder: Builder, target: Target, job: Job | Results, pixel: int) -> Value:
     """Where the activations of a pixel go."""
-    return moved(builder, job.outputs, after(builder, job.pixels, 8 * pixel), target.value_bytes)
+    return moved(builder, job.outputs, after(builder, job.pixels, PAIR_BYTES * pixel), target.value_bytes)
 
 
 def _emit_sums(
@@ -167,8 +181,7 @@ def _emit_group(
 
 def emit_activations(builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]]) -> None:
     """Store the activations that each pixel's sums make."""
-    shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
-    shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
+    shifted = shifted_right(builder, target, sums, job.shift)
     floor = builder.trunc(job.floor, I32)
     if target.masked_stores:
         _emit_together(builder, target, job, shifted, floor)

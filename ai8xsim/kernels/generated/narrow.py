@@ -36,6 +36,7 @@ from ai8xsim.kernels.generated.instructions import (
     multiply_add_bytes,
     pack_four,
     rolled,
+    shifted_right,
     splat,
     splat_constant,
     store,
@@ -43,25 +44,27 @@ from ai8xsim.kernels.generated.instructions import (
     variable,
     vector,
 )
-from ai8xsim.kernels.generated.microkernel import Job, input_address, output_address
+from ai8xsim.kernels.generated.microkernel import Job, for_each_block, input_address, output_address
 from ai8xsim.kernels.generated.targets import FOUR, NarrowBlock, Target, target_of
 
-LANES = 16  # of a vector
+LANES, VECTOR = 16, 64  # of a vector, lanes and bytes
 _QUARTER = vector(I32, FOUR)
 _REPEATED = tuple(lane % FOUR for lane in range(LANES))  # a quarter in all quarters
 
 
 @intrinsic
 def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
-    """Compute block number `block` of the target's narrow ones; a job's group has the inputs that it takes at once."""
+    """Compute blocks like number `block` of the target's narrow ones; a group has the inputs that one takes at once."""
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         keep_apart(builder)
         fields = fields_of(builder, args[2], Job)
-        emit_chosen(
-            builder, args[1], facts.narrow_blocks, lambda block: _emit_block(builder, facts, block, fields)
-        )
+
+        def emit(block: NarrowBlock) -> None:
+            for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
+
+        emit_chosen(builder, args[1], facts.narrow_blocks, emit)
         return context.get_dummy_value()
 
     return types.void(target, types.int64, job), generate
@@ -69,8 +72,7 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
 
 def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> None:
     sums = _emit_sums(builder, target, block, job)
-    shift = splat(builder, builder.trunc(job.shift, I32), target.lanes)
-    shifted = [[builder.ashr(values, shift) for values in row] for row in sums]
+    shifted = shifted_right(builder, target, sums, job.shift)
     packed = [
         entry
         for first in range(0, block.fours, FOUR)
@@ -112,11 +114,11 @@ def _emit_sums(builder: Builder, target: Target, block: NarrowBlock, job: Job) -
 def _emit_products(builder: Builder, weights: Value, inputs: list[Value], sums: list[list[Value]]) -> None:
     """Multiply and add 4 inputs of every pixel, and go on to the next weights."""
     place, fours = builder.load(weights), len(sums[0])
-    loaded = [_repeated(builder, after(builder, place, FOUR * FOUR * at)) for at in range(fours)]
+    loaded = [load(builder, after(builder, place, VECTOR * at), vector(I32, LANES)) for at in range(fours)]
     for four_pixels, row in zip(inputs, sums, strict=True):
         for values, weight in zip(row, loaded, strict=True):
             builder.store(multiply_add_bytes(builder, builder.load(values), four_pixels, weight), values)
-    builder.store(after(builder, place, FOUR * FOUR * fours), weights)
+    builder.store(after(builder, place, VECTOR * fours), weights)
 
 
 def _turns_of_pixels(builder: Builder, addresses: list[Value]) -> list[list[Value]]:

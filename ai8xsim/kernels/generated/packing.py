@@ -83,16 +83,17 @@ def pack_weights(target: Target, weight_otr: Int8, groups: int, *, is_wide: bool
 
 
 def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
-    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 4 inputs, 4 outputs, output, input.
+    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 4 inputs, 4 outputs, and each of these four times:
+    output, input.
 
-    Runs are filled up with zeros to a multiple of `inputs`; outputs are a multiple of 4.
+    So they fill vectors, which are loaded faster than quarters are repeated. Runs are filled up with zeros to a multiple of `inputs`; outputs are a multiple of 4.
     """
     outputs, taps, run = weight_otr.shape
     length = -(-run // inputs) * inputs
     filled = np.zeros((outputs, taps, length), np.int8)
     filled[..., :run] = weight_otr
-    by_four = filled.reshape(outputs // FOUR, FOUR, taps, length // FOUR, FOUR)
-    return np.ascontiguousarray(by_four.transpose(2, 3, 0, 1, 4)).view(np.uint8).ravel()
+    by_four = filled.reshape(outputs // FOUR, FOUR, taps, length // FOUR, FOUR).transpose(2, 3, 0, 1, 4)
+    return np.repeat(by_four[..., np.newaxis, :, :], FOUR, axis=3).view(np.uint8).ravel()
 
 
 def pack_tile_weights(target: Target, weight_oihw: Int8) -> NDArray[np.uint8]:

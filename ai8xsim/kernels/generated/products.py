@@ -40,9 +40,11 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
         while pixel < pixels[1]:
             while block < smallest and offsets[sizes + block] > pixels[1] - pixel:
                 block += 1
-            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
+            size = offsets[sizes + block]
+            blocks = max(1, (pixels[1] - pixel) // size)
+            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
             multiply_block(run.target, block, at_pixel)
-            pixel += offsets[sizes + block]
+            pixel += blocks * size
 
 
 @compiled_part
@@ -54,9 +56,11 @@ def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
     while pixel < end:
         while block < step.last_block and offsets[step.block_pixels + block] > end - pixel:
             block += 1
-        at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel))
+        size = offsets[step.block_pixels + block]
+        blocks = max(1, (end - pixel) // size)
+        at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
         multiply_narrow_block(run.target, block, at_pixel)
-        pixel += offsets[step.block_pixels + block]
+        pixel += blocks * size
 
 
 @compiled_part
@@ -65,7 +69,7 @@ def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
     for vector in range(step.vectors):
         job = _channel_job(run, step, vector)
         for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
-            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel))
+            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel), 1)
             multiply_channels(run.target, at_pixel)
 
 
@@ -95,6 +99,7 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         address_of(run.arena.values, step.source),
         _outputs(run, step, channel),
         0,
+        0,
         address_of(plan.offsets, step.taps),
         step.tap_count,
         step.groups,
@@ -113,11 +118,12 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
 @compiled_part
 def _narrow_job(run: Run, step: Step) -> Job:
     """The work of a step with few output channels."""
-    plan, group_bytes = run.plan, step.fours * FOUR * step.inputs
+    plan, group_bytes = run.plan, step.fours * FOUR * FOUR * step.inputs
     before = step.first_tap * step.all_groups + step.first_group
     return Job(
         address_of(run.arena.values, step.source),
         address_of(run.arena.values, step.output),
+        0,
         0,
         address_of(plan.offsets, step.taps),
         step.tap_count,
@@ -142,6 +148,7 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         address_of(run.arena.values, step.source + channel),
         _outputs(run, step, channel),
         0,
+        0,
         address_of(plan.offsets, step.taps),
         step.tap_count,
         1,
@@ -165,11 +172,12 @@ def _outputs(run: Run, step: Step, channel: int) -> int:
 
 
 @inlined
-def _at_pixel(job: Job, pixels: int) -> Job:
+def _at_pixel(job: Job, pixels: int, blocks: int) -> Job:
     return Job(
         job.activations,
         job.outputs,
         pixels,
+        blocks,
         job.taps,
         job.tap_count,
         job.groups,
