@@ -215,7 +215,7 @@ class _Work:
     ) -> None:
         """An ordinary convolution; pixels at the border may leave out what meets padding only."""
         taps, x = _taps(self._x, weight_oihw, geometry), self._x
-        is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0
+        is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0 and x.pixel_step <= FOUR
         packed = self._packed(taps, output.rows * output.columns, (output, stage), is_adjacent)
         for (rows, _), (columns, _), met in _parts(packed, geometry, x, output):
             first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
@@ -262,7 +262,7 @@ class _Work:
         self._builder.add(draft)
 
     def _packed(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool = False) -> PackedTaps:
-        """is_adjacent: whether every 4 pixels of the input are."""
+        """is_adjacent: whether every 4 pixels of the input are, and have few channels."""
         target, run = self._builder.target, taps.weight_otr.shape[2]
         narrow = self._narrow_blocks(taps, pixels, results, is_adjacent)
         if narrow:
@@ -277,7 +277,7 @@ class _Work:
     def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
         """Narrow blocks, where they make activations and multiply no more zeros than others."""
         (output, stage), target, run = results, self._builder.target, taps.weight_otr.shape[2]
-        numbers = target.narrow_numbers(output.channels, is_adjacent and self._x.pixel_step <= FOUR)
+        numbers = target.narrow_numbers(output.channels, run, is_adjacent=is_adjacent)
         if stage is None or pixels == 1 or not numbers:
             return range(0)
         products = packing.narrow_products_of(

@@ -47,7 +47,7 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
 def _products(target: Target, outputs: int, inputs: int) -> int:
     """Of a pixel and a tap without tiles, by the blocks that multiply the fewest zeros."""
     products = packing.products_of(target, outputs, inputs)
-    for number in target.narrow_numbers(outputs, False):
+    for number in target.narrow_numbers(outputs, inputs):
         together = target.narrow_blocks[number].inputs
         products = min(products, packing.narrow_products_of(outputs, inputs, together))
     return products

@@ -45,14 +45,23 @@ def test_few_channels_are_as_the_portable_kernels_compute_them(
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize(
-    ("outputs", "channels", "columns", "unit"),
-    [(16, 3, 8, 4), (16, 3, 9, None), (16, 4, 8, 4), (16, 32, 9, 1), (20, 16, 7, 1), (17, 16, 8, None)],
+    ("outputs", "channels", "columns", "inputs"),
+    [
+        (16, 1, 8, 4),
+        (16, 1, 9, None),
+        (16, 3, 8, 12),
+        (16, 3, 9, 12),
+        (16, 4, 8, 12),
+        (16, 32, 9, 16),
+        (20, 16, 7, 16),
+        (17, 16, 8, None),
+    ],
 )
 def test_blocks_are_taken_where_they_multiply_no_more_zeros(
-    target: Target, outputs: int, channels: int, columns: int, unit: int | None
+    target: Target, outputs: int, channels: int, columns: int, inputs: int | None
 ) -> None:
     weight = random_int8(0, outputs, channels, 3, 3)
     program = program_of("- {op: conv2d, pad: 1}", weight, input_shape=(channels, 6, columns))
     steps = lower(program, target, keep_all=False).plan.steps
     narrow = steps[steps["kind"] == Kind.MULTIPLY_NARROW]
-    assert set(narrow["unit"]) == (set() if unit is None else {unit})
+    assert set(narrow["inputs"]) == (set() if inputs is None else {inputs})

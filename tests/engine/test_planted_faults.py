@@ -100,6 +100,9 @@ def written_programs() -> list[Program]:
         program_of(
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(20, 16, 3, 3, 3), input_shape=(3, 3, 8)
         ),
+        program_of(  # adjacent pixels
+            "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(24, 16, 2, 3, 3), input_shape=(2, 3, 8)
+        ),
         program_of(  # by tiles, of which the last ones overlap those before
             "- {op: conv2d, pad: 1, output_shift: -3}", random_int8(23, 31, 62, 3, 3), input_shape=(62, 15, 8)
         ),
@@ -238,6 +241,12 @@ def _samples_one_at_a_time_at_one_place(patch: Patch) -> None:
     drafted(Kind.EMIT, given("size", lambda _: 0))(patch)
 
 
+def _taken_for_adjacent(
+    step: Any, target: Target, channels: int, run: int, *, is_adjacent: bool = False
+) -> Any:
+    return step(target, channels, 1, is_adjacent=True)
+
+
 def _one_row_step_less(step: Any, x: Tensor, geometry: Any) -> Any:
     return step(replace(x, row_step=x.row_step - x.pixel_step), geometry)
 
@@ -342,7 +351,7 @@ FAULTS: dict[str, Planted] = {
         replaced(packing, "pack_narrow_weights", _outputs_first), _has_narrow_blocks
     ),
     "pixels that are not adjacent taken for adjacent": Planted(
-        replaced(Target, "narrow_numbers", lambda step, target, channels, _: step(target, channels, True)),
+        replaced(Target, "narrow_numbers", _taken_for_adjacent),
         _has_narrow_blocks,
     ),
     "adjacent pixels taken for others": Planted(

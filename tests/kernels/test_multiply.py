@@ -1,5 +1,6 @@
 """The micro-kernels of convolution, block by block, against NumPy: every target that runs here."""
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ class Work:
 
     def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
         self.target, self.case, self.width, self.input_step = target, case, width, 0
-        self.is_together = False
+        self.is_together, self.blocks = False, 1
         self.random = np.random.default_rng(case.seed)
         self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
         self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
@@ -106,6 +107,11 @@ class Work:
     def _input_offsets(self, pixels: int) -> Array:
         return self.random.integers(0, REACH, pixels).astype(np.int32)
 
+    def repeat(self, blocks: int) -> "Work":
+        """Divided into so many blocks, which follow one another."""
+        self.blocks = blocks
+        return self
+
     def lay_side_by_side(self, step: int) -> None:
         """Every four pixels read `step` values apart."""
         self.input_step = step
@@ -124,6 +130,7 @@ class Work:
             activations=self.inputs.address,
             outputs=address_of(self.outputs, OUTSIDE),
             pixels=address_of(self.pixels),
+            blocks=self.blocks,
             taps=address_of(self.taps),
             tap_count=self.case.taps,
             groups=groups,
@@ -176,12 +183,12 @@ class Work:
         for target, number in BLOCKS
     ],
 )
-@given(case=works())
+@given(case=works(), blocks=st.integers(1, 3))
 @drawn
-def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -> None:
+def test_blocks_sum_what_numpy_sums(target: Target, number: int, case: Case, blocks: int) -> None:
     block = target.blocks[number]
     width = block.vectors * target.lanes - case.lanes_off % target.lanes
-    work = Work(target, case, block.pixels, width)
+    work = Work(target, case, blocks * block.pixels, width).repeat(blocks)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
     others = _with_others_behind(target.products, case, weight_otr, groups)
@@ -201,14 +208,14 @@ def test_a_block_sums_what_numpy_sums(target: Target, number: int, case: Case) -
         for target, number in NARROW_BLOCKS
     ],
 )
-@given(case=works(), step=st.integers(1, FOUR), is_together=st.booleans())
+@given(case=works(), blocks=st.integers(1, 3), step=st.integers(1, FOUR), is_together=st.booleans())
 @drawn
-def test_a_narrow_block_sums_what_numpy_sums(
-    target: Target, number: int, case: Case, step: int, is_together: bool
+def test_narrow_blocks_sum_what_numpy_sums(
+    target: Target, number: int, case: Case, blocks: int, step: int, is_together: bool
 ) -> None:
     block = target.narrow_blocks[number]
     width, case = FOUR * block.fours, case._replace(shift=case.shift or 0)
-    work = Work(target, case, block.pixels, width)
+    work = Work(target, case, blocks * block.pixels, width).repeat(blocks)
     if block.is_adjacent:
         work.lay_side_by_side(step)
     if is_together and block.fours <= FOUR:
@@ -218,7 +225,7 @@ def test_a_narrow_block_sums_what_numpy_sums(
     padded, _ = _with_others_behind(block.inputs, case, weight_otr, groups)
     weights = packing.pack_narrow_weights(padded, block.inputs)
     before = work.outputs.copy()
-    job = work.job(groups, weights, work.starts(weight_otr.reshape(width, -1)), width * block.inputs)
+    job = work.job(groups, weights, work.starts(weight_otr.reshape(width, -1)), FOUR * width * block.inputs)
     multiply_narrow(target.marker, number, job)
     work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
 
@@ -237,7 +244,7 @@ def test_the_largest_sums_of_narrow_blocks_are_exact(target: Target) -> None:
             weight_otr = np.full((work.width, taps, run), weight, np.int8)
             weights = packing.pack_narrow_weights(weight_otr, block.inputs)
             starts = work.starts(weight_otr.reshape(work.width, -1))
-            multiply_narrow(target.marker, number, work.job(run // block.inputs, weights, starts))
+            multiply_narrow(target.marker, number, work.job(-(-run // block.inputs), weights, starts))
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
             sums = np.int64(activation) * weight * taps * run
             assert (numbers(target, stored) == scaled_half_up(sums, 22).clip(-128, 127)).all()
@@ -317,13 +324,26 @@ def test_every_weight_is_packed_once(target: Target, outputs: int) -> None:
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_narrow_blocks_of_some_channels_stand_together_the_largest_first(target: Target) -> None:
-    for channels in range(1, 70):
-        for is_adjacent in (False, True):
-            found = [target.narrow_blocks[number] for number in target.narrow_numbers(channels, is_adjacent)]
-            fours = [block.fours for block in target.narrow_blocks if block.is_adjacent == is_adjacent]
-            assert len(found) == fours.count(channels / FOUR)
-            assert found == sorted(found, reverse=True)
-            assert {block.is_adjacent for block in found} <= {is_adjacent}
+    for channels, run, is_adjacent in product(range(1, 30), (1, 3, 6, 9, 12, 16, 24, 96), (False, True)):
+        numbers = target.narrow_numbers(channels, run, is_adjacent=is_adjacent)
+        found = [target.narrow_blocks[number] for number in numbers]
+        alike = [block for block in target.narrow_blocks if found and block[1:] == found[0][1:]]
+        assert found == sorted(alike, reverse=True)
+        assert {FOUR * block.fours for block in found} <= {channels}
+        assert is_adjacent or not any(block.is_adjacent for block in found)
+
+
+def test_short_runs_meet_few_zeros() -> None:
+    target = TARGETS[0]
+    for run, is_adjacent, inputs in [
+        (3, True, 4),
+        (3, False, 12),
+        (9, True, 12),
+        (20, False, 12),
+        (32, True, 16),
+    ]:
+        numbers = target.narrow_numbers(16, run, is_adjacent=is_adjacent)
+        assert {target.narrow_blocks[number].inputs for number in numbers} == {inputs}
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

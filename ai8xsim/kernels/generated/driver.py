@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from ai8xsim.kernels.compiled import Array, compiled, inlined
+from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import run_of
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
@@ -67,7 +67,7 @@ def counters_for(steps: int, turns: int, threads: int) -> int:
     return (0, 1)[threads] * turns if threads < 2 else (1 + COUNTERS * steps) * turns
 
 
-@inlined
+@compiled_part
 def _pieces(step: Step, pixels: int, threads: int) -> int:
     """Into how many pieces a step is divided; each thread has as many as the others."""
     effort = step.work * pixels
@@ -78,13 +78,13 @@ def _pieces(step: Step, pixels: int, threads: int) -> int:
     return pieces
 
 
-@inlined
+@compiled_part
 def _together(step: Step) -> int:
     """Pixels that are best computed together."""
     return TILES_TOGETHER if step.kind == Kind.MULTIPLY_TILES else 1
 
 
-@inlined
+@compiled_part
 def _bound(step: Step, pixels: int, piece: int, pieces: int) -> int:
     """Where a piece begins."""
     unit = min(_together(step), TILES, pixels // pieces)

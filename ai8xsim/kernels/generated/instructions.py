@@ -86,6 +86,16 @@ def load(builder: Builder, address: Value, kind: Any, align: int = 1) -> Value:
     return loaded
 
 
+def load_lanes(builder: Builder, address: Value, others: Value, lanes: range) -> Value:
+    """These lanes of a vector that lies at an address, and otherwise those of `others`; needs masked loads."""
+    kind = others.type
+    mask = ir.Constant(vector(I1, kind.count), [lane in lanes for lane in range(kind.count)])
+    pointer = builder.inttoptr(address, ir.PointerType(kind))
+    name = f"llvm.masked.load.v{kind.count}i{kind.element.width}.p0"
+    function = declared(builder, name, ir.FunctionType(kind, [pointer.type, I32, mask.type, kind]))
+    return builder.call(function, [pointer, ir.Constant(I32, 1), mask, others])
+
+
 def store(builder: Builder, value: Value, address: Value) -> None:
     """Put a value at an address."""
     builder.store(value, builder.inttoptr(address, ir.PointerType(value.type))).align = 1
@@ -191,7 +201,9 @@ def minimum(builder: Builder, left: Value, right: Value) -> Value:
     return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
-def shifted_right(builder: Builder, target: Target, rows: list[list[Value]], count: Value) -> list[list[Value]]:
+def shifted_right(
+    builder: Builder, target: Target, rows: list[list[Value]], count: Value
+) -> list[list[Value]]:
     """Every lane of the vectors shifted right by the same count, the sign kept.
 
     Named instructions take a vector of counts: those for one count, which LLVM prefers, need the multipliers' ports.

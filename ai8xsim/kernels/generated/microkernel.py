@@ -128,7 +128,9 @@ def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Val
 
 def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
     """Where the inputs of a pixel begin."""
-    return moved(builder, job.activations, after(builder, job.pixels, PAIR_BYTES * pixel + 4), target.value_bytes)
+    return moved(
+        builder, job.activations, after(builder, job.pixels, PAIR_BYTES * pixel + 4), target.value_bytes
+    )
 
 
 def output_address(builder: Builder, target: Target, job: Job | Results, pixel: int) -> Value:

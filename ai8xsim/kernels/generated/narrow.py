@@ -7,8 +7,12 @@ quarters of a vector belong to pixels. For P pixels and F times 4 output channel
     loaded, the same 4 outputs in each quarter; the next 4 inputs of each pixel are repeated in its quarter, and
     P / 4 * F instructions multiply and add.
 
-Where 4 pixels are adjacent and have at most 4 channels each, the next 4 inputs of all of them lie within 16 bytes:
-those are loaded into every quarter, which picks out its own.
+Blocks for shorter runs take 12 inputs at a time, and repeat that three times, or 4: where 4 pixels are adjacent and
+have at most 4 channels each, the next 4 inputs of all of them lie within 16 bytes, which are loaded into every quarter
+and each picks out its own.
+
+What moves data between quarters takes a multiplier's slot on Zen 5. Loads into some quarters and moves within each do
+not, nor do loads of whole vectors; so weights lie in memory four times.
 
 P / 4 * F sums, P / 4 vectors of inputs, F of weights and one of repeated inputs fill the registers.
 """
@@ -33,6 +37,7 @@ from ai8xsim.kernels.generated.instructions import (
     keep_apart,
     lanes_of,
     load,
+    load_lanes,
     multiply_add_bytes,
     pack_four,
     rolled,
@@ -104,7 +109,7 @@ def _emit_sums(builder: Builder, target: Target, block: NarrowBlock, job: Job) -
             if block.is_adjacent:
                 turns = [[_of_adjacent_pixels(builder, address, own) for address in addresses]]
             else:
-                turns = _turns_of_pixels(builder, addresses)
+                turns = _turns_of_pixels(builder, addresses, block.inputs // FOUR)
             for inputs in turns:
                 _emit_products(builder, weights, inputs, sums)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
@@ -121,12 +126,12 @@ def _emit_products(builder: Builder, weights: Value, inputs: list[Value], sums: 
     builder.store(after(builder, place, VECTOR * fours), weights)
 
 
-def _turns_of_pixels(builder: Builder, addresses: list[Value]) -> list[list[Value]]:
-    """Four times the next 4 inputs of the pixels at these addresses, each in all of its quarter."""
+def _turns_of_pixels(builder: Builder, addresses: list[Value], turns: int) -> list[list[Value]]:
+    """So many times the next 4 inputs of the pixels at these addresses, each in all of its quarter."""
     fours = [_of_four_pixels(builder, addresses[at : at + FOUR]) for at in range(0, len(addresses), FOUR)]
     return [
         [lanes_of(builder, inputs, [lane - lane % FOUR + turn for lane in range(LANES)]) for inputs in fours]
-        for turn in range(FOUR)
+        for turn in range(turns)
     ]
 
 
@@ -188,14 +193,13 @@ def _store_apart(builder: Builder, target: Target, job: Job, packed: _Packed) ->
 
 def _of_four_pixels(builder: Builder, addresses: list[Value]) -> Value:
     """The next 16 inputs of each of four pixels, in its quarter."""
-    quarters = [load(builder, address, _QUARTER) for address in addresses]
-    halves = [_side_by_side(builder, quarters[at], quarters[at + 1]) for at in (0, 2)]
-    return _side_by_side(builder, *halves)
-
-
-def _side_by_side(builder: Builder, left: Value, right: Value) -> Value:
-    lanes = 2 * left.type.count
-    return builder.shuffle_vector(left, right, ir.Constant(vector(I32, lanes), list(range(lanes))))
+    halves = []
+    for at in (0, 2):
+        first = load(builder, addresses[at], _QUARTER)
+        both = lanes_of(builder, first, list(_REPEATED[: 2 * FOUR]))
+        second = after(builder, addresses[at + 1], -FOUR * FOUR)
+        halves.append(load_lanes(builder, second, both, range(FOUR, 2 * FOUR)))
+    return builder.shuffle_vector(*halves, ir.Constant(vector(I32, LANES), list(range(LANES))))
 
 
 def _repeated(builder: Builder, address: Value) -> Value:

@@ -83,10 +83,9 @@ def pack_weights(target: Target, weight_otr: Int8, groups: int, *, is_wide: bool
 
 
 def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
-    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 4 inputs, 4 outputs, and each of these four times:
-    output, input.
+    """Weights (out, taps, run) for narrow blocks, as bytes: by tap, 4 inputs, 4 outputs, quarter, output, input.
 
-    So they fill vectors, which are loaded faster than quarters are repeated. Runs are filled up with zeros to a multiple of `inputs`; outputs are a multiple of 4.
+    The quarters are equal. Runs are filled up with zeros to a multiple of `inputs`; outputs are a multiple of 4.
     """
     outputs, taps, run = weight_otr.shape
     length = -(-run // inputs) * inputs

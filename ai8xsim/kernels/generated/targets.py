@@ -29,19 +29,16 @@ class Block(NamedTuple):
 
 
 class NarrowBlock(NamedTuple):
-    """Likewise, where 4 pixels share a vector; `fours`: times 4 output channels.
-
-    Where every 4 pixels are adjacent, their inputs are few bytes apart and are loaded together, 4 of each at a time.
-    """
+    """Likewise, where 4 pixels share a vector; `fours`: times 4 output channels; `inputs`: multiplied at a time."""
 
     pixels: int
     fours: int
-    is_adjacent: bool = False
+    inputs: int
 
     @property
-    def inputs(self) -> int:
-        """That it multiplies at a time."""
-        return FOUR if self.is_adjacent else FOUR * FOUR
+    def is_adjacent(self) -> bool:
+        """Whether every 4 pixels must be, with at most 4 channels each, since their inputs are loaded together."""
+        return self.inputs == FOUR
 
 
 class TileBlocks(NamedTuple):
@@ -137,14 +134,21 @@ class Target:
         head[0] = len(head)
         return head + [block.pixels for block in self.blocks]
 
-    def narrow_numbers(self, channels: int, is_adjacent: bool) -> range:
-        """The narrow blocks for so many output channels."""
+    def narrow_numbers(self, channels: int, run: int, *, is_adjacent: bool = False) -> range:
+        """The narrow blocks for so many output channels that multiply the fewest zeros for a run of inputs.
+
+        is_adjacent: whether every 4 pixels are.
+        """
         fitting = [
-            number
-            for number, block in enumerate(self.narrow_blocks)
-            if FOUR * block.fours == channels and block.is_adjacent == is_adjacent
+            block
+            for block in self.narrow_blocks
+            if FOUR * block.fours == channels and (is_adjacent or not block.is_adjacent)
         ]
-        return range(fitting[0], fitting[-1] + 1) if fitting else range(0)
+        if not fitting:
+            return range(0)
+        best = min(fitting, key=lambda block: (-(-run // block.inputs) * block.inputs, -block.inputs))
+        numbers = [n for n, block in enumerate(self.narrow_blocks) if block[1:] == best[1:]]
+        return range(numbers[0], numbers[-1] + 1)
 
     def channel_step(self, channels: int) -> int:
         """Values from pixel to pixel in memory, for pixels that a kernel writes."""
@@ -162,7 +166,7 @@ def _blocks(*rows: tuple[int, tuple[int, ...]]) -> tuple[Block, ...]:
 
 
 # 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
-_OF_32_REGISTERS = _blocks((1, (16, 8, 4)), (2, (8, 4)), (3, (8, 4, 2)), (4, (6, 4, 2)))
+_OF_32_REGISTERS = _blocks((1, (16, 4)), (2, (8, 4)), (3, (8, 4)), (4, (6, 4, 2)))
 _OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
 _OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 
@@ -173,14 +177,15 @@ _TILES_OF_PAIRS = TileBlocks(8, 4), TileBlocks(4, 2)
 
 # 16 to 24 sums, the inputs of the pixels, the weights of the channels, and what is repeated.
 _NARROW = tuple(
-    NarrowBlock(pixels, fours, is_adjacent)
-    for fours, is_adjacent, sizes in (
-        (2, False, (32, 4)),
-        (3, False, (16, 4)),
-        (4, False, (16, 4)),
-        (5, False, (16, 4)),
-        (2, True, (32, 4)),
-        (4, True, (24, 8, 4)),
+    NarrowBlock(pixels, fours, inputs)
+    for fours, inputs, sizes in (
+        (2, 16, (32, 4)),
+        (2, 4, (32, 4)),
+        (3, 16, (16, 4)),
+        (4, 16, (16, 4)),
+        (4, 12, (16, 4)),
+        (4, 4, (24, 4)),
+        (5, 16, (16, 4)),
     )
     for pixels in sizes
 )
