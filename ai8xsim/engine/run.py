@@ -64,7 +64,7 @@ class Arena(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What all threads that work on the same samples have in common."""
+    """What all threads that work on the same samples have in common; it keeps alive what addresses point to."""
 
     samples: Int8
     samples_facts: tuple[int, ...]  # address, steps, number

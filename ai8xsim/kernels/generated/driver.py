@@ -18,7 +18,7 @@ ALONE = 0  # instead of a number of threads
 WORTH_SHARING, WORTH_A_PIECE, PIECES = 200_000, 2_000_000, 4
 MOST_PIECES = 63
 COUNTERS = 2  # for each step: which pieces are claimed, how many are done
-TILES = 4  # that the smallest block of them has
+TILES = 4  # of which pieces have a multiple, as most blocks of them have
 INT64 = 8  # bytes
 
 

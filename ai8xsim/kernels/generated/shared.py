@@ -16,21 +16,21 @@ LOOKS = 20_000
 @intrinsic
 def add_shared(typing_context: Any, address: Any, number: Any) -> Any:
     """Add to the int64 at an address that threads share; returns what it was."""
-
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
-        return builder.atomic_rmw("add", pointer, args[1], "seq_cst")
-
-    return types.int64(types.int64, types.int64), generate
+    return _atomic("add")
 
 
 @intrinsic
 def set_shared(typing_context: Any, address: Any, bits: Any) -> Any:
     """Set bits of the int64 at an address that threads share; returns what it was."""
+    return _atomic("or")
+
+
+def _atomic(operation: str) -> tuple[Any, Any]:
+    """The signature and the code of an operation on the int64 at an address."""
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         pointer = builder.inttoptr(args[0], ir.PointerType(I64))
-        return builder.atomic_rmw("or", pointer, args[1], "seq_cst")
+        return builder.atomic_rmw(operation, pointer, args[1], "seq_cst")
 
     return types.int64(types.int64, types.int64), generate
 

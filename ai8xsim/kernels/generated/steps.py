@@ -42,8 +42,8 @@ STEP = np.dtype(
             "pixels",  # its first offset: a row for each pixel
             "pixel_count",  # of one sample
             "columns",  # of a row: output, input, for COMBINE an input per operand
-            "taps",  # its first offset; of MULTIPLY_TILES that of a tile's inputs, and then of its outputs; of LOAD
-            "tap_count",  # that of the pixels in a run
+            "taps",  # its first offset; of MULTIPLY_TILES those of a tile's inputs, then outputs; of LOAD a run's pixels
+            "tap_count",
             "is_wide",  # whether its results are sums; of EMIT, its source
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
