@@ -42,7 +42,7 @@ STEP = np.dtype(
             "pixels",  # its first offset: a row for each pixel
             "pixel_count",  # of one sample
             "columns",  # of a row: output, input, for COMBINE an input per operand
-            "taps",  # its first offset; of MULTIPLY_TILES those of a tile's inputs, then outputs; of LOAD a run's pixels
+            "taps",  # its first offset; of MULTIPLY_TILES a tile's inputs, then its outputs; of LOAD a run's pixels
             "tap_count",
             "is_wide",  # whether its results are sums; of EMIT, its source
             "channels",  # values to write at each pixel
