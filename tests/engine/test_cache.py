@@ -207,7 +207,12 @@ def test_a_changed_generator_shows_at_once_in_another_files_kernel(tmp_path: Pat
 def test_a_changed_micro_kernel_shows_at_once(tmp_path: Path) -> None:
     package, cache = package_copy(tmp_path / "package"), tmp_path / "cache"
     first = in_own_process(_network, environment=in_cache(cache), package=package)
-    change(package, "generated/microkernel.py", "after(builder, job.pixels, PAIR_BYTES * pixel), 4)", "job.pixels, 4)")
+    change(
+        package,
+        "generated/microkernel.py",
+        "after(builder, job.pixels, PAIR_BYTES * pixel), 4)",
+        "job.pixels, 4)",
+    )
     second = in_own_process(_network, environment=in_cache(cache), package=package)
     assert second[1] == 0
     assert second[0] != first[0]
