@@ -212,7 +212,7 @@ def shifted_right(
     name = {16: "llvm.x86.avx512.psrav.d.512", 8: "llvm.x86.avx2.psrav.d.256"}.get(target.lanes)
 
     def shifted(values: Value) -> Value:
-        if name is None or not target.features:
+        if name is None:
             return builder.ashr(values, counts)
         return _call(builder, name, values.type, [values, counts])
 
