@@ -7,6 +7,7 @@ import numba
 from numba.extending import intrinsic as _intrinsic
 
 from ai8xsim.kernels.cache import Cache
+from ai8xsim.kernels.parts import PartCompiler
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,7 +27,8 @@ def compiled(function: Function) -> Function:
 
 def compiled_part(function: Function) -> Function:
     """A function that only compiled functions call; it is compiled and kept as a part of them."""
-    options = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    options = {"nogil": True, "error_model": "numpy", "pipeline_class": PartCompiler, **wrappers}
     return cast("Function", njit(**options)(function))
 
 

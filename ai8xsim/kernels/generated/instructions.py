@@ -18,9 +18,28 @@ Value = Any
 cgutils: Any = _cgutils
 
 
-def keep_apart(builder: Builder) -> None:
-    """Do not let LLVM take the function in where it is called: what is large compiles sooner, and better, alone."""
-    builder.function.attributes.add("noinline")
+def apart(name: str, emit: Callable[[Builder, list[Value]], None]) -> Callable[..., Value]:
+    """What an intrinsic for a target does, without a result, as a function of its own, which LLVM does not take in
+    where it is called: what is large compiles sooner, and better, alone.
+
+    emit: makes the code from a builder and the arguments behind the target.
+    """
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        arguments = args[1:]
+        function = builder.module.globals.get(name)
+        if function is None:
+            kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
+            function = ir.Function(builder.module, kind, name)
+            function.linkage = "internal"
+            function.attributes.add("noinline")
+            inside = ir.IRBuilder(function.append_basic_block("entry"))
+            emit(inside, list(function.args))
+            inside.ret_void()
+        builder.call(function, arguments)
+        return context.get_dummy_value()
+
+    return generate
 
 
 def emit_chosen(

@@ -27,9 +27,9 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
+    apart,
     emit_chosen,
     fields_of,
-    keep_apart,
     load,
     moved,
     multiply_add,
@@ -85,17 +85,15 @@ def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> An
     """Compute blocks like number `block` of the target's table."""
     facts = target_of(target.instance_class)
 
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        keep_apart(builder)
-        fields = fields_of(builder, args[2], Job)
+    def emit(builder: Builder, args: list[Value]) -> None:
+        number, fields = args[0], fields_of(builder, args[1], Job)
 
-        def emit(block: Block) -> None:
+        def emit_blocks(block: Block) -> None:
             for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
 
-        emit_chosen(builder, args[1], facts.blocks, emit)
-        return context.get_dummy_value()
+        emit_chosen(builder, number, facts.blocks, emit_blocks)
 
-    return types.void(target, types.int64, job), generate
+    return types.void(target, types.int64, job), apart("multiply_block", emit)
 
 
 def for_each_block(builder: Builder, job: Job, pixels: int, emit: Callable[[Job], None]) -> None:

@@ -30,11 +30,11 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
+    apart,
     at_least,
     bytes_within_quarters,
     emit_chosen,
     fields_of,
-    keep_apart,
     lanes_of,
     load,
     load_lanes,
@@ -62,17 +62,15 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
     """Compute blocks like number `block` of the target's narrow ones; a group has the inputs that one takes at once."""
     facts = target_of(target.instance_class)
 
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        keep_apart(builder)
-        fields = fields_of(builder, args[2], Job)
+    def emit(builder: Builder, args: list[Value]) -> None:
+        number, fields = args[0], fields_of(builder, args[1], Job)
 
-        def emit(block: NarrowBlock) -> None:
+        def emit_blocks(block: NarrowBlock) -> None:
             for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
 
-        emit_chosen(builder, args[1], facts.narrow_blocks, emit)
-        return context.get_dummy_value()
+        emit_chosen(builder, number, facts.narrow_blocks, emit_blocks)
 
-    return types.void(target, types.int64, job), generate
+    return types.void(target, types.int64, job), apart("multiply_narrow_block", emit)
 
 
 def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> None:

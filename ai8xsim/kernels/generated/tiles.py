@@ -19,10 +19,10 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
+    apart,
     cgutils,
     emit_chosen,
     fields_of,
-    keep_apart,
     load,
     moved,
     multiply_add_pairs,
@@ -96,25 +96,23 @@ def take_apart(typing_context: Any, target: Any, source: Any, offsets: Any, plan
     """
     facts = target_of(target.instance_class)
 
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        keep_apart(builder)
+    def emit(builder: Builder, args: list[Value]) -> None:
         kind = vector(I16, 2 * facts.lanes)
         columns = _Grid(builder, kind)
         with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as column:
-            first = builder.add(args[2], times(builder, column.index, OFFSET_BYTES))
+            first = builder.add(args[1], times(builder, column.index, OFFSET_BYTES))
             places = [after(builder, first, OFFSET_BYTES * INPUTS * row) for row in range(INPUTS)]
-            inputs = [_input(builder, facts, args[1], place) for place in places]
+            inputs = [_input(builder, facts, args[0], place) for place in places]
             columns.put(column.index, transform_inputs(inputs))
-        address, step = fields_of(builder, args[3], Planes)
+        address, step = fields_of(builder, args[2], Planes)
         with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as row:
             plane = builder.mul(row.index, times(builder, step, INPUTS))
             place = builder.add(address, plane)
             for lanes in transform_inputs(columns.across(row.index)):
                 store(builder, lanes.value, place)
                 place = builder.add(place, step)
-        return context.get_dummy_value()
 
-    return types.void(target, types.int64, types.int64, planes), generate
+    return types.void(target, types.int64, types.int64, planes), apart("take_apart", emit)
 
 
 @intrinsic
@@ -122,14 +120,12 @@ def multiply_plane(typing_context: Any, target: Any, vectors: Any, job: Any) -> 
     """Multiply a plane with so many vectors of output channels. The last block of tiles may go beyond the end."""
     facts = target_of(target.instance_class)
 
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        keep_apart(builder)
-        fields = fields_of(builder, args[2], PlaneJob)
-        number, choices = builder.sub(args[1], ir.Constant(I64, 1)), range(1, len(facts.tile_blocks) + 1)
+    def emit(builder: Builder, args: list[Value]) -> None:
+        fields = fields_of(builder, args[1], PlaneJob)
+        number, choices = builder.sub(args[0], ir.Constant(I64, 1)), range(1, len(facts.tile_blocks) + 1)
         emit_chosen(builder, number, choices, lambda vectors: _emit_plane(builder, facts, vectors, fields))
-        return context.get_dummy_value()
 
-    return types.void(target, types.int64, job), generate
+    return types.void(target, types.int64, job), apart("multiply_plane", emit)
 
 
 @intrinsic
@@ -137,12 +133,11 @@ def put_together(typing_context: Any, target: Any, planes: Any, outputs: Any) ->
     """The activations of a tile, for a vector of output channels."""
     facts = target_of(target.instance_class)
 
-    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        keep_apart(builder)
-        job = fields_of(builder, args[2], Results)
+    def emit(builder: Builder, args: list[Value]) -> None:
+        job = fields_of(builder, args[1], Results)
         kind = vector(I32, facts.lanes)
         columns = _Grid(builder, kind)
-        address, step = fields_of(builder, args[1], Planes)
+        address, step = fields_of(builder, args[0], Planes)
         with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as column:
             place = builder.add(address, builder.mul(step, column.index))
             rows = [builder.add(place, times(builder, step, INPUTS * row)) for row in range(INPUTS)]
@@ -158,9 +153,8 @@ def put_together(typing_context: Any, target: Any, planes: Any, outputs: Any) ->
             pixels = builder.add(job.pixels, times(builder, row.index, OUTPUTS * 2 * OFFSET_BYTES))
             sums = [[lanes.value] for lanes in divided]
             emit_activations(builder, facts, job._replace(pixels=pixels), sums)
-        return context.get_dummy_value()
 
-    return types.void(target, planes, outputs), generate
+    return types.void(target, planes, outputs), apart("put_together", emit)
 
 
 class _Grid:
