@@ -23,6 +23,7 @@ from ai8xsim.kernels.generated.instructions import (
     cgutils,
     emit_chosen,
     fields_of,
+    keep_pairs_whole,
     load,
     moved,
     multiply_add_pairs,
@@ -34,7 +35,7 @@ from ai8xsim.kernels.generated.instructions import (
     vector,
 )
 from ai8xsim.kernels.generated.microkernel import Results, emit_activations
-from ai8xsim.kernels.generated.targets import Target, target_of
+from ai8xsim.kernels.generated.targets import FOUR, Target, target_of
 from ai8xsim.kernels.generated.winograd import (
     INPUTS,
     INVERSE_OF_ODD_PART,
@@ -121,6 +122,8 @@ def multiply_plane(typing_context: Any, target: Any, vectors: Any, job: Any) -> 
     facts = target_of(target.instance_class)
 
     def emit(builder: Builder, args: list[Value]) -> None:
+        if facts.products == FOUR:
+            keep_pairs_whole(builder)
         fields = fields_of(builder, args[1], PlaneJob)
         number, choices = builder.sub(args[0], ir.Constant(I64, 1)), range(1, len(facts.tile_blocks) + 1)
         emit_chosen(builder, number, choices, lambda vectors: _emit_plane(builder, facts, vectors, fields))
