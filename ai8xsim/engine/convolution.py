@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder, Draft
+from ai8xsim.engine.costs import costs_of
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import tile_corners, tile_inputs, tile_outputs, worth_tiles
@@ -275,14 +276,13 @@ class _Work:
         return PackedTaps(taps, weights, groups, target.products)
 
     def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
-        """Narrow blocks, where they make activations and multiply no more zeros than others."""
+        """Narrow blocks, where they make activations and take no longer than others."""
         (output, stage), target, run = results, self._builder.target, taps.weight_otr.shape[2]
         numbers = target.narrow_numbers(output.channels, run, is_adjacent=is_adjacent)
         if stage is None or pixels == 1 or not numbers:
             return range(0)
-        products = packing.narrow_products_of(
-            output.channels, run, target.narrow_blocks[numbers.start].inputs
-        )
+        inputs, effort = target.narrow_blocks[numbers.start].inputs, output.channels + costs_of(target).gather
+        products = packing.narrow_products_of(effort, run, inputs)
         return numbers if products <= packing.products_of(target, output.channels, run) else range(0)
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:

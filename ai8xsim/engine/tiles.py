@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.engine.costs import costs_of
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
@@ -12,9 +13,6 @@ from ai8xsim.kernels.geometry import ConvolutionGeometry
 
 Int8 = npt.NDArray[np.int8]
 
-# What a tile takes beside its multiplications, for a vector of inputs and for a vector of sums, in multiplying
-# instructions of the same time (measured on Zen 5).
-TAKE_APART, PUT_TOGETHER = 240, 200
 # Weights of 16 bits for 36 planes outgrow caches: what a byte takes that is read from memory, in products.
 CACHED_WEIGHT_BYTES, READ_BYTE = 4 << 20, 4
 WORTH_TILES = 0.9  # of the time of multiplying everything
@@ -49,7 +47,9 @@ def _products(target: Target, outputs: int, inputs: int) -> int:
     products = packing.products_of(target, outputs, inputs)
     for number in target.narrow_numbers(outputs, inputs):
         together = target.narrow_blocks[number].inputs
-        products = min(products, packing.narrow_products_of(outputs, inputs, together))
+        products = min(
+            products, packing.narrow_products_of(outputs + costs_of(target).gather, inputs, together)
+        )
     return products
 
 
@@ -59,7 +59,8 @@ def _effort(target: Target, outputs: int, inputs: int, tiles: int) -> int:
     rest = target.tile_blocks[min(vectors, TILE_VECTORS) - 1].rest
     multiplied = -(-tiles // rest) * rest * PRODUCTS * packing.tile_products_of(target, outputs, inputs)
     input_vectors = -(-inputs // (packing.PAIR * target.lanes))
-    transforms = tiles * (TAKE_APART * input_vectors + PUT_TOGETHER * vectors)
+    costs = costs_of(target)
+    transforms = tiles * (costs.take_apart * input_vectors + costs.put_together * vectors)
     uncached = max(0, packing.tile_weight_bytes(target, outputs, inputs) - CACHED_WEIGHT_BYTES)
     reading = -(-tiles // TILES_TOGETHER) * uncached * READ_BYTE
     return multiplied + transforms * target.lanes * target.products + reading

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import Simulator
+from ai8xsim.engine import convolution, costs
+from ai8xsim.engine.costs import OWN_PORTS, SHARED_PORTS, Costs, costs_of
 from ai8xsim.engine.lower import lower
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
@@ -29,6 +31,7 @@ def programs(draw: st.DrawFn) -> Program:
     return program_of(f"- {{op: conv2d, {keys}}}", weight, input_shape=(channels, rows, columns))
 
 
+@pytest.mark.usefixtures("own_ports")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @given(program=programs(), count=st.integers(1, 5), seed=st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
@@ -43,6 +46,7 @@ def test_few_channels_are_as_the_portable_kernels_compute_them(
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.usefixtures("own_ports")
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize(
     ("outputs", "channels", "columns", "inputs"),
@@ -62,6 +66,45 @@ def test_blocks_are_taken_where_they_multiply_no_more_zeros(
 ) -> None:
     weight = random_int8(0, outputs, channels, 3, 3)
     program = program_of("- {op: conv2d, pad: 1}", weight, input_shape=(channels, 6, columns))
+    assert narrow_inputs(program, target) == (set() if inputs is None else {inputs})
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+@pytest.mark.parametrize(
+    ("measured", "outputs", "channels", "inputs"),
+    [
+        (OWN_PORTS, 16, 32, {16}),
+        (SHARED_PORTS, 16, 32, set()),
+        (SHARED_PORTS, 12, 32, set()),
+        (SHARED_PORTS, 8, 32, {16}),
+        (SHARED_PORTS, 20, 32, {16}),
+    ],
+)
+def test_blocks_are_not_taken_where_it_takes_longer_to_gather_their_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+    target: Target,
+    measured: Costs,
+    outputs: int,
+    channels: int,
+    inputs: set[int],
+) -> None:
+    monkeypatch.setattr(convolution, "costs_of", lambda _: measured)
+    weight = random_int8(0, outputs, channels, 3, 3)
+    program = program_of("- {op: conv2d, pad: 1}", weight, input_shape=(channels, 6, 9))
+    assert narrow_inputs(program, target) == inputs
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("znver5", OWN_PORTS), ("emeraldrapids", SHARED_PORTS), ("generic", SHARED_PORTS)]
+)
+def test_costs_are_those_of_the_processor(
+    monkeypatch: pytest.MonkeyPatch, name: str, expected: Costs
+) -> None:
+    monkeypatch.setattr(costs, "processor", lambda: name)
+    assert [costs_of(target) for target in TARGETS] == [expected] * len(TARGETS)
+
+
+def narrow_inputs(program: Program, target: Target) -> set[int]:
+    """How many inputs the narrow blocks of a program take at a time."""
     steps = lower(program, target, keep_all=False).plan.steps
-    narrow = steps[steps["kind"] == Kind.MULTIPLY_NARROW]
-    assert set(narrow["inputs"]) == (set() if inputs is None else {inputs})
+    return {int(step["inputs"]) for step in steps if step["kind"] == Kind.MULTIPLY_NARROW}

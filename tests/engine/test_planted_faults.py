@@ -429,11 +429,13 @@ FAULTS: dict[str, Planted] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("own_ports")
 @pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
 def test_without_a_fault_nothing_is_noticed(target: Target) -> None:
     assert not any(is_noticed(case, target.name) for case in cases())
 
 
+@pytest.mark.usefixtures("own_ports")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_noticed(fault: str, monkeypatch: Patch) -> None:
     """On the fastest target for which it is a fault."""

@@ -241,9 +241,19 @@ def choose_target(name: str | None = None) -> Target | None:
     raise ValueError(f"target {wanted!r} does not run here; choose one of {known}")
 
 
+def processor() -> str:
+    """The processor that Numba compiles for, by LLVM's name: `znver5`, `sapphirerapids`, `generic`."""
+    return _told()[1]
+
+
 def _features() -> set[str]:
+    return {feature[1:] for feature in _told()[2].split(",") if feature.startswith("+")}
+
+
+def _told() -> tuple[str, str, str]:
+    """What Numba tells LLVM: system, processor, features."""
     from numba.core.registry import cpu_target
 
     codegen: Any = cpu_target.target_context.codegen()
-    _, _, features = codegen.magic_tuple()
-    return {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+    told: tuple[str, str, str] = codegen.magic_tuple()
+    return told

@@ -1,0 +1,28 @@
+"""What processors take beside multiplying, as far as the choice between ways to compute a convolution depends on it."""
+
+from typing import NamedTuple
+
+from ai8xsim.kernels.generated.targets import Avx512Vnni, Target, processor
+
+
+class Costs(NamedTuple):
+    """Measured.
+
+    take_apart: a tile, for a vector of inputs, in multiplying instructions of the same time.   put_together: likewise
+    for a vector of sums.
+    gather: the inputs of a narrow block, in output channels that could be multiplied in the same time.
+    """
+
+    take_apart: int
+    put_together: int
+    gather: int
+
+
+OWN_PORTS = Costs(240, 200, 0)  # on Zen 5, where multipliers do little else
+SHARED_PORTS = Costs(380, 270, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
+
+
+def costs_of(target: Target) -> Costs:
+    """Those of the processor that Numba compiles for."""
+    is_shared = isinstance(target.marker, Avx512Vnni) and not processor().startswith("znver")
+    return SHARED_PORTS if is_shared else OWN_PORTS
