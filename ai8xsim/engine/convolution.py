@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder, Draft
-from ai8xsim.engine.costs import costs_of
+from ai8xsim.engine.costs import narrow_effort
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import tile_corners, tile_inputs, tile_outputs, worth_tiles
@@ -281,9 +281,8 @@ class _Work:
         numbers = target.narrow_numbers(output.channels, run, is_adjacent=is_adjacent)
         if stage is None or pixels == 1 or not numbers:
             return range(0)
-        inputs, effort = target.narrow_blocks[numbers.start].inputs, output.channels + costs_of(target).gather
-        products = packing.narrow_products_of(effort, run, inputs)
-        return numbers if products <= packing.products_of(target, output.channels, run) else range(0)
+        effort = narrow_effort(target, output.channels, run, target.narrow_blocks[numbers.start].inputs)
+        return numbers if effort <= packing.products_of(target, output.channels, run) else range(0)
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
         """The pixels that meet a part of the kernel."""

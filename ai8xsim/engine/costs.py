@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.targets import Avx512Vnni, Target, processor
 
 
@@ -26,3 +27,8 @@ def costs_of(target: Target) -> Costs:
     """Those of the processor that Numba compiles for."""
     is_shared = isinstance(target.marker, Avx512Vnni) and not processor().startswith("znver")
     return SHARED_PORTS if is_shared else OWN_PORTS
+
+
+def narrow_effort(target: Target, outputs: int, run: int, inputs: int) -> int:
+    """What narrow blocks that take so many inputs at a time need for a pixel and a tap, in products."""
+    return packing.narrow_products_of(outputs + costs_of(target).gather, run, inputs)

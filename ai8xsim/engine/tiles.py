@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.costs import costs_of
+from ai8xsim.engine.costs import costs_of, narrow_effort
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
@@ -47,9 +47,7 @@ def _products(target: Target, outputs: int, inputs: int) -> int:
     products = packing.products_of(target, outputs, inputs)
     for number in target.narrow_numbers(outputs, inputs):
         together = target.narrow_blocks[number].inputs
-        products = min(
-            products, packing.narrow_products_of(outputs + costs_of(target).gather, inputs, together)
-        )
+        products = min(products, narrow_effort(target, outputs, inputs, together))
     return products
 
 

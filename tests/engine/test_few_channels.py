@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import Simulator
-from ai8xsim.engine import convolution, costs
+from ai8xsim.engine import costs
 from ai8xsim.engine.costs import OWN_PORTS, SHARED_PORTS, Costs, costs_of
 from ai8xsim.engine.lower import lower
 from ai8xsim.kernels.generated.steps import Kind
@@ -71,24 +71,24 @@ def test_blocks_are_taken_where_they_multiply_no_more_zeros(
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 @pytest.mark.parametrize(
-    ("measured", "outputs", "channels", "inputs"),
+    ("processor", "outputs", "channels", "inputs"),
     [
-        (OWN_PORTS, 16, 32, {16}),
-        (SHARED_PORTS, 16, 32, set()),
-        (SHARED_PORTS, 12, 32, set()),
-        (SHARED_PORTS, 8, 32, {16}),
-        (SHARED_PORTS, 20, 32, {16}),
+        ("znver5", 16, 32, {16}),
+        ("emeraldrapids", 16, 32, set()),
+        ("emeraldrapids", 12, 32, set()),
+        ("emeraldrapids", 8, 32, {16}),
+        ("emeraldrapids", 20, 32, {16}),
     ],
 )
 def test_blocks_are_not_taken_where_it_takes_longer_to_gather_their_inputs(
     monkeypatch: pytest.MonkeyPatch,
     target: Target,
-    measured: Costs,
+    processor: str,
     outputs: int,
     channels: int,
     inputs: set[int],
 ) -> None:
-    monkeypatch.setattr(convolution, "costs_of", lambda _: measured)
+    monkeypatch.setattr(costs, "processor", lambda: processor)
     weight = random_int8(0, outputs, channels, 3, 3)
     program = program_of("- {op: conv2d, pad: 1}", weight, input_shape=(channels, 6, 9))
     assert narrow_inputs(program, target) == inputs
