@@ -207,7 +207,11 @@ class _Work:
             taps=np.concatenate([tile_inputs(x), pixels.reshape(-1)]),
             weights=packing.pack_tile_weights(target, weight_oihw),
             starts=self._starts(weight_oihw.reshape(len(weight_oihw), -1), stage),
-            fields=self._fields(output, stage) | {"groups": packing.pairs_of(weight_oihw.shape[1])},
+            fields=self._fields(output, stage)
+            | {
+                "groups": packing.pairs_of(weight_oihw.shape[1]),
+                "is_together": int(output.pixel_step == output.channels == target.lanes),
+            },
         )
         self._builder.add(draft)
 
@@ -289,16 +293,18 @@ class _Work:
         (output, stage), taps, target = results, packed.taps, self._builder.target
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
-        is_whole = met.run == taps.all.run
+        is_whole, is_together = met.run == taps.all.run, self._is_together(packed, pixels, output)
         numbers = {
             "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
             "first_group": met.run.start // packed.inputs,
             "first_tap": met.taps.start,
             "all_taps": len(taps.offsets),
+            "unit": FOUR if is_together else packed.unit,
+            "is_together": int(is_together),
         }
         if packed.narrow:
-            numbers |= self._narrow_fields(packed, pixels, output)
+            numbers |= self._narrow_fields(packed, output)
         draft = Draft(
             Kind.MULTIPLY_NARROW if packed.narrow else Kind.MULTIPLY,
             output.region,
@@ -311,18 +317,21 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _narrow_fields(self, packed: PackedTaps, pixels: npt.NDArray[Any], output: Tensor) -> dict[str, int]:
-        is_together = output.channels <= FOUR * FOUR and _is_in_fours(pixels[:, 0], output.channels)
+    def _narrow_fields(self, packed: PackedTaps, output: Tensor) -> dict[str, int]:
         return {
             "fours": output.channels // FOUR,
             "block_pixels": len(self._builder.target.block_table()),
             "first_block": packed.narrow[0],
             "last_block": packed.narrow[-1],
             "inputs": packed.inputs,
-            "unit": FOUR if is_together else packed.unit,
-            "is_together": int(is_together),
             "pixel_step": self._x.pixel_step,
         }
+
+    def _is_together(self, packed: PackedTaps, pixels: npt.NDArray[Any], output: Tensor) -> bool:
+        """Whether the activations of every four pixels lie side by side, and blocks pack all of a pixel's together."""
+        target, channels = self._builder.target, output.channels
+        is_packed = channels <= FOUR * FOUR if packed.narrow else channels in (target.lanes, 2 * target.lanes)
+        return is_packed and target.masked_stores and _is_in_fours(pixels[:, 0], channels)
 
     def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> npt.NDArray[np.int32]:
         shift = None if stage is None else 7 - stage.shift

@@ -304,6 +304,10 @@ def _has_narrow_blocks(target: Target) -> bool:
     return bool(target.narrow_blocks)
 
 
+def _shares_vectors(target: Target) -> bool:
+    return target.masked_stores
+
+
 def _outputs_first(step: Any, weight_otr: Any, inputs: int) -> Any:
     packed = step(weight_otr, inputs).reshape(-1, 4, 4)
     return np.ascontiguousarray(packed.transpose(0, 2, 1)).ravel()
@@ -357,8 +361,14 @@ FAULTS: dict[str, Planted] = {
     "adjacent pixels taken for others": Planted(
         drafted(Kind.MULTIPLY_NARROW, given("pixel_step", lambda step: step - 1)), _has_narrow_blocks
     ),
-    "activations taken to lie side by side": Planted(
+    "activations of narrow blocks taken to lie side by side": Planted(
         drafted(Kind.MULTIPLY_NARROW, given("is_together", lambda _: 1)), _has_narrow_blocks
+    ),
+    "activations taken to lie side by side": Planted(
+        drafted(Kind.MULTIPLY, given("is_together", lambda _: 1)), _shares_vectors
+    ),
+    "activations of tiles taken to lie side by side": Planted(
+        drafted(Kind.MULTIPLY_TILES, given("is_together", lambda _: 1)), _shares_vectors
     ),
     "small groups of vectors first": Planted(
         replaced(packing, "group_sizes", lambda step, *given: step(*given)[::-1])

@@ -119,11 +119,11 @@ class Work:
             np.arange(len(self.pixels)) % FOUR
         )
 
-    def write_side_by_side(self) -> None:
-        """Every four pixels write next to each other, in any order of the fours."""
+    def write_side_by_side(self, count: int) -> None:
+        """Every so many pixels write next to each other, but follow those before at any distance."""
         self.is_together = True
-        fours = self.random.permutation(len(self.pixels) // FOUR) * FOUR * self.width
-        self.pixels[:, 0] = np.repeat(fours, FOUR) + self.width * (np.arange(len(self.pixels)) % FOUR)
+        firsts = self.random.permutation(len(self.pixels) // count) * count * self.width
+        self.pixels[:, 0] = np.repeat(firsts, count) + self.width * (np.arange(len(self.pixels)) % count)
 
     def job(self, groups: int, weights: Array, starts: Array, group_bytes: int | None = None) -> Job:
         return Job(
@@ -183,12 +183,20 @@ class Work:
         for target, number in BLOCKS
     ],
 )
-@given(case=works(), blocks=st.integers(1, 3))
+@given(case=works(), blocks=st.integers(1, 3), is_together=st.booleans())
 @drawn
-def test_blocks_sum_what_numpy_sums(target: Target, number: int, case: Case, blocks: int) -> None:
+def test_blocks_sum_what_numpy_sums(
+    target: Target, number: int, case: Case, blocks: int, is_together: bool
+) -> None:
     block = target.blocks[number]
-    width = block.vectors * target.lanes - case.lanes_off % target.lanes
+    shares_vectors = (
+        target.masked_stores and FOUR % block.vectors == 0 and block.pixels * block.vectors >= FOUR
+    )
+    is_together = is_together and shares_vectors and case.shift is not None
+    width = block.vectors * target.lanes - (0 if is_together else case.lanes_off % target.lanes)
     work = Work(target, case, blocks * block.pixels, width).repeat(blocks)
+    if is_together:
+        work.write_side_by_side(FOUR // block.vectors)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = packing.inputs_together(target, case.run, single_pixel=block.chains > 1)
     others = _with_others_behind(target.products, case, weight_otr, groups)
@@ -219,7 +227,7 @@ def test_narrow_blocks_sum_what_numpy_sums(
     if block.is_adjacent:
         work.lay_side_by_side(step)
     if is_together and block.fours <= FOUR:
-        work.write_side_by_side()
+        work.write_side_by_side(FOUR)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))
     groups = -(-case.run // block.inputs)
     padded, _ = _with_others_behind(block.inputs, case, weight_otr, groups)
@@ -248,6 +256,27 @@ def test_the_largest_sums_of_narrow_blocks_are_exact(target: Target) -> None:
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
             sums = np.int64(activation) * weight * taps * run
             assert (numbers(target, stored) == scaled_half_up(sums, 22).clip(-128, 127)).all()
+
+
+@pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize("shift", range(23))
+def test_every_shift_is_exact_where_results_change(target: Target, shift: int) -> None:
+    """What memory holds of sums, here their starts: at every bound of 16 bits and of a result that is not saturated."""
+    bounds = np.array([-(2**31), -(2**16), -(2**15), 0, 2**15, 2**16, 255 << shift, 256 << shift, 2**31 - 1])
+    steps = np.array([0, 1, 127, 128, 254, 255])[:, None] << shift
+    edges = np.unique(np.concatenate([bounds, steps.ravel()])[:, None] + np.array([-1, 0, 1]))
+    edges = edges[(edges >= -(2**31)) & (edges < 2**31)]
+    for number, block in enumerate(target.blocks):
+        width = block.vectors * target.lanes
+        for first in range(0, len(edges), width):
+            sums = np.resize(edges[first:], width).astype(np.int32)
+            case = Case(0, 0, 1, 0, shift, -128, False)
+            work = Work(target, case, block.pixels, width)
+            starts = packing.in_lane_order(target, sums, is_wide=False)
+            multiply(target.marker, number, work.job(0, np.zeros(0, np.uint8), starts))
+            stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(width)]
+            least, most = target.marker.zero - 128, target.marker.zero + 127
+            assert (stored == (sums >> shift).clip(least, most)).all()
 
 
 def _with_others_behind(inputs: int, case: Case, weight_otr: Array, groups: int) -> tuple[Array, int]:

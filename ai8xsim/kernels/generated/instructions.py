@@ -10,6 +10,7 @@ from numba.core import cgutils as _cgutils
 from ai8xsim.kernels.generated.targets import Target
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
+PACKED = 4  # vectors of 32-bit integers that become one of bytes
 
 Block = TypeVar("Block")
 
@@ -229,22 +230,15 @@ def minimum(builder: Builder, left: Value, right: Value) -> Value:
     return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
-def shifted_right(
-    builder: Builder, target: Target, rows: list[list[Value]], count: Value
-) -> list[list[Value]]:
-    """Every lane of the vectors shifted right by the same count, the sign kept.
+def shifted_right(builder: Builder, sums: Value, count: Value) -> Value:
+    """Every lane of a vector shifted right by the same count, the sign kept.
 
     Named instructions take a vector of counts: those for one count, which LLVM prefers, need the multipliers' ports.
     """
-    counts = splat(builder, builder.trunc(count, I32), target.lanes)
-    name = {16: "llvm.x86.avx512.psrav.d.512", 8: "llvm.x86.avx2.psrav.d.256"}.get(target.lanes)
-
-    def shifted(values: Value) -> Value:
-        if name is None:
-            return builder.ashr(values, counts)
-        return _call(builder, name, values.type, [values, counts])
-
-    return [[shifted(values) for values in row] for row in rows]
+    lanes = sums.type.count
+    counts = splat(builder, builder.trunc(count, I32), lanes)
+    name = {16: "llvm.x86.avx512.psrav.d.512", 8: "llvm.x86.avx2.psrav.d.256"}.get(lanes)
+    return _call(builder, name, sums.type, [sums, counts]) if name else builder.ashr(sums, counts)
 
 
 def channel_order(target: Target, vectors: int) -> list[int]:
@@ -277,18 +271,19 @@ def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> l
     return packed
 
 
-def pack_pixels(builder: Builder, rows: list[list[Value]], floor: Value) -> list[Value]:
-    """The sums of each pixel as activations in channel order, in bytes; of three vectors the last 16 mean nothing.
+def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
+    """The sums of each pixel as activations in channel order, pixel by pixel, in vectors of 64 bytes.
 
-    Four vectors of 16 sums are packed at once; pixels that have one or two share them.
+    A vector comes of four vectors of 16 sums; pixels that have one or two share it. Of three, the last 16 bytes mean
+    nothing.
     """
     own = len(rows[0])  # of the four words in a quarter
-    vectors = [sums for row in rows for sums in row]
-    words = builder.bitcast(pack_four(builder, vectors + vectors[:1] * (4 - len(vectors))), vector(I32, 16))
-    by_pixel = sorted(range(16), key=lambda word: word % 4 // own)
-    octets = builder.bitcast(lanes_of(builder, words, by_pixel), vector(I8, 64))
-    bounded, count = at_least(builder, octets, floor), 64 // (4 // own)
-    return [lanes_of(builder, bounded, list(range(at * count, (at + 1) * count))) for at in range(len(rows))]
+    together = PACKED // own
+    by_pixel = sorted(range(16), key=lambda word: word % PACKED // own)
+    shared = [rows[first : first + together] for first in range(0, len(rows), together)]
+    fours = [[sums for row in part for sums in row] for part in shared]
+    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_fours(builder, fours, shift, floor)]
+    return [builder.bitcast(lanes_of(builder, mixed, by_pixel), vector(I8, 64)) for mixed in words]
 
 
 def at_least(builder: Builder, octets: Value, floor: Value) -> Value:
@@ -312,11 +307,37 @@ def _packed_together(target: Target, vectors: int) -> list[int]:
     return [2] * (vectors // 2) + [1] * (vectors % 2)
 
 
-def pack_four(builder: Builder, sums: list[Value]) -> Value:
-    """Four vectors of 16 sums, saturated to 0..255, as 64 bytes."""
-    shorts, octets = vector(I16, 32), vector(I8, 64)
-    pairs = [_call(builder, "llvm.x86.avx512.packssdw.512", shorts, sums[at : at + 2]) for at in (0, 2)]
-    return _call(builder, "llvm.x86.avx512.packuswb.512", octets, pairs)
+def pack_fours(builder: Builder, fours: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
+    """Every four vectors of 16 sums, or fewer, shifted right, saturated to 0..255 and not below the floor, as 64 bytes.
+
+    A shift of 1 to 8 bits comes after sums are saturated to 0..65535, and so acts on half as many vectors: what is
+    cut off there is beyond 255 after the shift, too.
+    """
+    octets = vector(I8, 64)
+    packed = [variable(builder, ir.Constant(octets, ir.Undefined)) for _ in fours]
+    filled = [four + four[:1] * (PACKED - len(four)) for four in fours]
+    is_short = builder.icmp_unsigned("<", builder.sub(shift, ir.Constant(I64, 1)), ir.Constant(I64, 8))
+    with builder.if_else(is_short) as (short, long):
+        for branch, pack_pair in ((short, _pair_shifted), (long, _pair_of_shifted)):
+            with branch:
+                for four, place in zip(filled, packed, strict=True):
+                    pairs = [pack_pair(builder, four[at : at + 2], shift) for at in (0, 2)]
+                    builder.store(_call(builder, "llvm.x86.avx512.packuswb.512", octets, pairs), place)
+    return [at_least(builder, builder.load(place), floor) for place in packed]
+
+
+def _pair_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
+    """Two vectors of sums as one of 16-bit integers, which are shifted."""
+    shorts = vector(I16, 32)
+    pair = _call(builder, "llvm.x86.avx512.packusdw.512", shorts, sums)
+    counts = splat(builder, builder.trunc(shift, I16), 32)
+    return _call(builder, "llvm.x86.avx512.psrlv.w.512", shorts, [pair, counts])
+
+
+def _pair_of_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
+    """Two vectors of sums, which are shifted, as one of 16-bit integers."""
+    shifted = [shifted_right(builder, values, shift) for values in sums]
+    return _call(builder, "llvm.x86.avx512.packssdw.512", vector(I16, 32), shifted)
 
 
 def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:

@@ -21,6 +21,7 @@ from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
 from ai8xsim.kernels.generated.instructions import (
+    I1,
     I8,
     I32,
     I64,
@@ -30,6 +31,7 @@ from ai8xsim.kernels.generated.instructions import (
     apart,
     emit_chosen,
     fields_of,
+    lanes_of,
     load,
     moved,
     multiply_add,
@@ -64,9 +66,9 @@ class Job(NamedTuple):
     shift: int
     floor: int  # least activation, as memory holds it
     width: int  # channels to store, of the block's vectors
+    is_together: int  # whether what is packed together, of four pixels or of fewer, lies side by side
     is_wide: int  # whether the sums are stored, not activations
     input_step: int  # of a narrow block of adjacent pixels: values from pixel to pixel, at most 4
-    is_together: int  # of a narrow block: whether the activations of every 4 pixels lie side by side
 
 
 class Results(NamedTuple):
@@ -78,6 +80,7 @@ class Results(NamedTuple):
     shift: int
     floor: int
     width: int
+    is_together: int
 
 
 @intrinsic
@@ -181,29 +184,39 @@ def _emit_group(
 
 def emit_activations(builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]]) -> None:
     """Store the activations that each pixel's sums make."""
-    shifted = shifted_right(builder, target, sums, job.shift)
     floor = builder.trunc(job.floor, I32)
     if target.masked_stores:
-        _emit_together(builder, target, job, shifted, floor)
+        _emit_packed(builder, target, job, sums, floor)
         return
-    for pixel, row in enumerate(shifted):
+    for pixel, row in enumerate(sums):
         place = output_address(builder, target, job, pixel)
-        for activations in pack(builder, target, row, floor):
+        shifted = [shifted_right(builder, values, job.shift) for values in row]
+        for activations in pack(builder, target, shifted, floor):
             store(builder, activations, place)
             place = after(builder, place, target.value_bytes * activations.type.count)
 
 
-def _emit_together(
+def _emit_packed(
     builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]], floor: Value
 ) -> None:
-    """Pack as many pixels as share vectors, and store the channels that there are."""
+    """Store whole vectors of activations, where they lie side by side, or of each pixel the channels that there are."""
     vectors = len(sums[0])
     together = FOUR // vectors
-    for first in range(0, len(sums), together):
-        packed = pack_pixels(builder, sums[first : first + together], floor)
-        for pixel, activations in enumerate(packed, first):
-            place = output_address(builder, target, job, pixel)
-            store_first(builder, activations, place, job.width, vectors * target.lanes)
+    size = FOUR * target.lanes // together  # bytes of a pixel
+    packed = pack_pixels(builder, sums, job.shift, floor)
+    is_together = builder.icmp_signed("!=", job.is_together, ir.Constant(I64, 0))
+    if FOUR % vectors or len(sums) % together:
+        is_together = ir.Constant(I1, 0)
+    with builder.if_else(is_together) as (whole, apart):
+        with whole:
+            for place, octets in enumerate(packed):
+                store(builder, octets, output_address(builder, target, job, place * together))
+        with apart:
+            for pixel in range(len(sums)):
+                at = pixel % together * size
+                own = lanes_of(builder, packed[pixel // together], list(range(at, at + size)))
+                address = output_address(builder, target, job, pixel)
+                store_first(builder, own, address, job.width, vectors * target.lanes)
 
 
 def _total(builder: Builder, chains: list[Value]) -> Value:

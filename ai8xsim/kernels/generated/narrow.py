@@ -31,7 +31,6 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     after,
     apart,
-    at_least,
     bytes_within_quarters,
     emit_chosen,
     fields_of,
@@ -39,9 +38,8 @@ from ai8xsim.kernels.generated.instructions import (
     load,
     load_lanes,
     multiply_add_bytes,
-    pack_four,
+    pack_fours,
     rolled,
-    shifted_right,
     splat,
     splat_constant,
     store,
@@ -75,11 +73,10 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
 
 def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> None:
     sums = _emit_sums(builder, target, block, job)
-    shifted = shifted_right(builder, target, sums, job.shift)
     packed = [
         entry
         for first in range(0, block.fours, FOUR)
-        for entry in _packed(builder, job, [row[first : first + FOUR] for row in shifted], first)
+        for entry in _packed(builder, job, [row[first : first + FOUR] for row in sums], first)
     ]
     is_together = builder.icmp_signed("!=", job.is_together, ir.Constant(I64, 0))
     with builder.if_else(is_together) as (together, apart):
@@ -165,14 +162,13 @@ def _packed(builder: Builder, job: Job, sums: list[list[Value]], first: int) -> 
     """
     fours = len(sums[0])
     together = FOUR // fours
-    for at in range(0, len(sums), together):
-        rows = sums[at : at + together]
-        vectors = [values for row in rows for values in row]
-        octets = pack_four(builder, vectors + vectors[:1] * (FOUR - len(vectors)))
-        words = builder.bitcast(at_least(builder, octets, job.floor), vector(I32, LANES))
-        for place in range(len(rows)):
+    shared = [sums[at : at + together] for at in range(0, len(sums), together)]
+    vectors = [[values for row in rows for values in row] for rows in shared]
+    for number, octets in enumerate(pack_fours(builder, vectors, job.shift, job.floor)):
+        words = builder.bitcast(octets, vector(I32, LANES))
+        for place in range(len(shared[number])):
             lanes = range(fours * place, fours * (place + 1))
-            yield _Packed(words, lanes, FOUR * (at + place), FOUR * first)
+            yield _Packed(words, lanes, FOUR * (number * together + place), FOUR * first)
 
 
 def _store_together(builder: Builder, target: Target, job: Job, packed: _Packed) -> None:

@@ -30,18 +30,19 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     only one; elsewhere the last block may reach beyond the range, and computes pixels of the next one, or the last
     pixel again.
     """
+    first_pixel, end = _whole_units(step, pixels)
     offsets = run.plan.offsets
     is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
     for group in range(_groups(run.target, step)):
         first, vectors = _vectors(run.target, step, group)
-        job, pixel = _job(run, step, first, vectors), pixels[0]
+        job, pixel = _job(run, step, first, vectors), first_pixel
         sizes, block = offsets[0], offsets[vectors]
         smallest = offsets[vectors + 1] - (1 if is_single else 2)
-        while pixel < pixels[1]:
-            while block < smallest and offsets[sizes + block] > pixels[1] - pixel:
+        while pixel < end:
+            while block < smallest and offsets[sizes + block] > end - pixel:
                 block += 1
             size = offsets[sizes + block]
-            blocks = max(1, (pixels[1] - pixel) // size)
+            blocks = max(1, (end - pixel) // size)
             at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
             multiply_block(run.target, block, at_pixel)
             pixel += blocks * size
@@ -50,9 +51,8 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
 @compiled_part
 def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
     """The activations of pixels with few output channels; the last block may likewise reach beyond the range."""
-    offsets, job = run.plan.offsets, _narrow_job(run, step)
-    pixel, block = pixels[0] // step.unit * step.unit, step.first_block
-    end = (pixels[1] + step.unit - 1) // step.unit * step.unit
+    offsets, job, block = run.plan.offsets, _narrow_job(run, step), step.first_block
+    pixel, end = _whole_units(step, pixels)
     while pixel < end:
         while block < step.last_block and offsets[step.block_pixels + block] > end - pixel:
             block += 1
@@ -71,6 +71,12 @@ def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
         for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
             at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel), 1)
             multiply_channels(run.target, at_pixel)
+
+
+@inlined
+def _whole_units(step: Step, pixels: Range) -> Range:
+    """The range with all pixels of the units that it meets."""
+    return pixels[0] // step.unit * step.unit, (pixels[1] + step.unit - 1) // step.unit * step.unit
 
 
 @compiled_part
@@ -109,8 +115,8 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         step.shift,
         step.floor,
         step.channels - channel,
+        step.is_together or (vectors == FOUR and step.channels - channel >= FOUR * run.target.lanes),
         step.is_wide,
-        0,
         0,
     )
 
@@ -134,9 +140,9 @@ def _narrow_job(run: Run, step: Step) -> Job:
         step.shift,
         step.floor,
         step.channels,
+        step.is_together,
         0,
         step.pixel_step,
-        step.is_together,
     )
 
 
@@ -158,8 +164,8 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         step.shift,
         step.floor,
         step.channels - channel,
-        step.is_wide,
         0,
+        step.is_wide,
         0,
     )
 
@@ -187,7 +193,7 @@ def _at_pixel(job: Job, pixels: int, blocks: int) -> Job:
         job.shift,
         job.floor,
         job.width,
+        job.is_together,
         job.is_wide,
         job.input_step,
-        job.is_together,
     )

@@ -97,5 +97,6 @@ def _put_together(run: Run, step: Step, tiles: Range, matrices: Matrices) -> Non
                 step.shift,
                 step.floor,
                 step.channels - channel,
+                step.is_together,
             )
             put_together(run.target, Planes(sums + channel * SUM_BYTES, matrices.sum_plane), results)
