@@ -13,6 +13,7 @@ from ai8xsim import Program
 from ai8xsim.engine.computed import Keep
 from ai8xsim.engine.lower import lower, lowerable
 from ai8xsim.engine.run import Engine
+from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import choose_target
 from benchmarks.contestants import Samples, UnfitError, Work
@@ -27,11 +28,7 @@ class Kernels:
         chosen = choose_target(target)
         if chosen is None or not lowerable(program):
             raise UnfitError("no generated kernels")
-        lowered = lower(program, chosen, keep_all=False)
-        inner = ~np.isin(lowered.plan.steps["kind"], (Kind.LOAD, Kind.EMIT))
-        plan = replace(lowered.plan, steps=lowered.plan.steps[inner])
-        self._engine = Engine(replace(lowered, plan=plan), chosen, 1)
-        self._program, self._arena = program, self._engine.new_arena()
+        self._program, self._target = program, chosen
 
     def answer(self, samples: Samples, keep: Keep = "outputs") -> None:
         """The whole run is asked, which has the same steps."""
@@ -41,6 +38,11 @@ class Kernels:
         repeats = 1 + ENOUGH_MACS // max(1, self._program.macs * len(samples))
         x_nchw = np.zeros((1, *self._program.input_shape.chw), np.int8)
         every = np.broadcast_to(x_nchw, (repeats * len(samples), *x_nchw.shape[1:]))
-        if len(samples) == 1:
-            return Work(partial(self._engine.continue_run, every, self._arena), repeats=repeats)
-        return Work(partial(self._engine.run, every, None), repeats=repeats)
+        engine = self._engine(is_single=len(samples) == 1)
+        return Work(partial(engine.run, every, None), repeats=repeats)
+
+    def _engine(self, *, is_single: bool) -> Engine:
+        lowered = lower(self._program, self._target, keep_all=False, is_single=is_single)
+        inner = ~np.isin(lowered.plan.steps["kind"], (Kind.LOAD, Kind.EMIT))
+        plan = replace(lowered.plan, steps=lowered.plan.steps[inner])
+        return Engine(replace(lowered, plan=plan), self._target, Workers(0))

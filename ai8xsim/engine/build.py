@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.engine.costs import costs_of
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
 from ai8xsim.kernels.generated.steps import STEP, Kind
 from ai8xsim.kernels.generated.targets import Target
@@ -76,10 +77,14 @@ class Plan:
 
 
 class Builder:
-    """Collects drafts; `build` turns them into a plan."""
+    """Collects drafts; `build` turns them into a plan.
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    is_single: whether it is for one sample at a time.
+    """
+
+    def __init__(self, target: Target, *, is_single: bool) -> None:
+        self.target, self._is_single = target, is_single
+        self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
         self._regions = 0
 
@@ -102,7 +107,8 @@ class Builder:
     def build(self) -> Plan:
         """The plan of all steps so far."""
         places, sizes = _places(self.drafts)
-        together = max(1, min(MOST_TOGETHER, CACHED_VALUES // max(sizes[0], 1)))
+        most = 1 if self._is_single else MOST_TOGETHER
+        together = max(1, min(most, CACHED_VALUES // max(sizes[0], 1)))
         tables = _Tables(together, self.target)
         rows = [self._row(draft, places, tables) for draft in self.drafts]
         steps = np.array([tuple(row.get(name, 0) for name in STEP.names or ()) for row in rows], STEP)

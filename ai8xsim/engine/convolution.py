@@ -61,6 +61,7 @@ def flattens_itself(layer: Layer) -> bool:
 class PackedTaps:
     """Taps, their weights as kernels read them, and the groups of `inputs` in a run.
 
+    products: that a pixel takes for a tap, those with zeros included.
     narrow: the numbers of the narrow blocks that multiply them, if there are any.   unit: adjacent pixels in a block.
     """
 
@@ -68,6 +69,7 @@ class PackedTaps:
     weights: npt.NDArray[np.uint8]
     groups: int
     inputs: int
+    products: int
     narrow: range = range(0)
     unit: int = 1
 
@@ -185,7 +187,7 @@ class _Work:
                 weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
                 geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
             weight = _dense(weight, geometry.groups)
-            if stage is not None and worth_tiles(self._builder.target, geometry, weight, self._x, output):
+            if stage is not None and worth_tiles(self._builder, geometry, weight, self._x, output):
                 self._add_tiles(weight, geometry, output, stage)
             else:
                 self._add_rows(weight, geometry, output, stage)
@@ -222,7 +224,9 @@ class _Work:
         taps, x = _taps(self._x, weight_oihw, geometry), self._x
         is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0 and x.pixel_step <= FOUR
         packed = self._packed(taps, output.rows * output.columns, (output, stage), is_adjacent)
-        for (rows, _), (columns, _), met in _parts(packed, geometry, x, output):
+        costs = self._builder.costs
+        cut = costs.step + costs.weight_byte * packed.weights.size
+        for (rows, _), (columns, _), met in _parts(packed, geometry, x, output, cut):
             first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
             count = (len(rows), len(columns))
             corner = (first[0] - geometry.padding[0], first[1] - geometry.padding[1])
@@ -274,10 +278,12 @@ class _Work:
             block = target.narrow_blocks[narrow.start]
             weights = packing.pack_narrow_weights(taps.weight_otr, block.inputs)
             unit = FOUR if block.is_adjacent else 1
-            return PackedTaps(taps, weights, -(-run // block.inputs), block.inputs, narrow, unit)
+            products = packing.narrow_products_of(results[0].channels, run, block.inputs)
+            return PackedTaps(taps, weights, -(-run // block.inputs), block.inputs, products, narrow, unit)
         groups = packing.inputs_together(target, run, single_pixel=pixels == 1)
         weights = packing.pack_weights(target, taps.weight_otr, groups, is_wide=results[1] is None)
-        return PackedTaps(taps, weights, groups, target.products)
+        products = packing.products_of(target, results[0].channels, run)
+        return PackedTaps(taps, weights, groups, target.products, products)
 
     def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
         """Narrow blocks, where they make activations and take no longer than others."""
@@ -285,7 +291,9 @@ class _Work:
         numbers = target.narrow_numbers(output.channels, run, is_adjacent=is_adjacent)
         if stage is None or pixels == 1 or not numbers:
             return range(0)
-        effort = narrow_effort(target, output.channels, run, target.narrow_blocks[numbers.start].inputs)
+        effort = narrow_effort(
+            self._builder.costs, output.channels, run, target.narrow_blocks[numbers.start].inputs
+        )
         return numbers if effort <= packing.products_of(target, output.channels, run) else range(0)
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
@@ -351,9 +359,9 @@ class _Work:
 
 
 def _parts(
-    packed: PackedTaps, geometry: ConvolutionGeometry, x: Tensor, output: Tensor
+    packed: PackedTaps, geometry: ConvolutionGeometry, x: Tensor, output: Tensor, cut: float
 ) -> Iterator[tuple[Part, Part, Met]]:
-    """Rows and columns of outputs, and what they meet.
+    """Rows and columns of outputs, and what they meet.   cut: what one more step takes, in products.
 
     Where a tap is a row of the kernel, fewer rows are fewer taps. Where its run is that row's columns, and each of
     them fills groups of inputs, fewer columns are a shorter run; but adjacent pixels stay together.
@@ -365,9 +373,10 @@ def _parts(
     rows = [Part(range(output.rows), taps.all.taps)]
     columns = every_column = [Part(range(output.columns), range(geometry.kernel_size[1]))]
     if by_rows:
-        rows = parts_along(0, geometry, x.rows, output.rows)
+        rows = parts_along(0, geometry, x.rows, output.rows, cut / (output.columns * packed.products))
     if by_columns:
-        columns = parts_along(1, geometry, x.columns, output.columns)
+        products = output.rows * len(taps.offsets) * packed.products / geometry.kernel_size[1]
+        columns = parts_along(1, geometry, x.columns, output.columns, cut / products)
     for row in rows:
         is_inside = row.kernel == taps.all.taps  # corners are not worth a step of their own
         for column in columns if is_inside else every_column:

@@ -12,23 +12,32 @@ class Costs(NamedTuple):
     take_apart: a tile, for a vector of inputs, in multiplying instructions of the same time.   put_together: likewise
     for a vector of sums.
     gather: the inputs of a narrow block, in output channels that could be multiplied in the same time.
+    step: one more, in products.   weight_byte: that a step reads, likewise. Samples that go together share both, which
+    then do not count.
     """
 
     take_apart: int
     put_together: int
     gather: int
+    step: int = 0
+    weight_byte: int = 0
 
 
 OWN_PORTS = Costs(240, 200, 0)  # on Zen 5, where multipliers do little else
-SHARED_PORTS = Costs(380, 270, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
+SHARED_PORTS = Costs(380, 345, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
+STEP, WEIGHT_BYTE = 75_000, 1  # on Emerald Rapids
 
 
-def costs_of(target: Target) -> Costs:
-    """Those of the processor that Numba compiles for."""
+def costs_of(target: Target, *, is_single: bool) -> Costs:
+    """Those of the processor that Numba compiles for.
+
+    is_single: whether samples come one at a time.
+    """
     is_shared = isinstance(target.marker, Avx512Vnni) and not processor().startswith("znver")
-    return SHARED_PORTS if is_shared else OWN_PORTS
+    costs = SHARED_PORTS if is_shared else OWN_PORTS
+    return costs._replace(step=STEP, weight_byte=WEIGHT_BYTE) if is_single else costs
 
 
-def narrow_effort(target: Target, outputs: int, run: int, inputs: int) -> int:
+def narrow_effort(costs: Costs, outputs: int, run: int, inputs: int) -> int:
     """What narrow blocks that take so many inputs at a time need for a pixel and a tap, in products."""
-    return packing.narrow_products_of(outputs + costs_of(target).gather, run, inputs)
+    return packing.narrow_products_of(outputs + costs.gather, run, inputs)

@@ -50,13 +50,14 @@ class Lowered:
     counts: int  # of saturated values
 
 
-def lower(program: Program, target: Target, *, keep_all: bool) -> Lowered:
+def lower(program: Program, target: Target, *, keep_all: bool, is_single: bool = False) -> Lowered:
     """The plan of a program for a target.
 
     keep_all: every layer's output is kept and its saturated values are counted, else only the output layers'.
+    is_single: whether samples come one at a time; otherwise they share what a step costs beside its products.
     The program must be `lowerable`.
     """
-    return _Lowering(program, target, keep_all).run()
+    return _Lowering(program, Builder(target, is_single=is_single), keep_all).run()
 
 
 def lowerable(program: Program) -> bool:
@@ -103,9 +104,8 @@ def _even_step(places: Offsets) -> int:
 class _Lowering:
     """Goes through the layers in the order of execution and remembers where their outputs lie."""
 
-    def __init__(self, program: Program, target: Target, keep_all: bool) -> None:
-        self._program, self._keep_all = program, keep_all
-        self._builder = Builder(target)
+    def __init__(self, program: Program, builder: Builder, keep_all: bool) -> None:
+        self._program, self._builder, self._keep_all = program, builder, keep_all
         self._outputs: dict[int, Tensor] = {}
         self._emitted: list[Emitted] = []
         self._sample: Tensor | None = None

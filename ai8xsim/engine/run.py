@@ -27,22 +27,23 @@ class GeneratedExecutor:
     """Runs a program with kernels generated for a target; threads share samples or steps."""
 
     def __init__(self, program: Program, target: Target, threads: int) -> None:
-        self._program, self._target, self._threads = program, target, threads
-        self._engines: dict[Keep, Engine] = {}
+        self._program, self._target, self._workers = program, target, Workers(threads - 1)
+        self._engines: dict[tuple[Keep, bool], Engine] = {}
 
     def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
         """The layers' outputs for samples (N, channels, rows, columns), which start with empty data buffers."""
-        return self._engine(keep).run(x_nchw, progress)
+        return self._engine(keep, is_single=len(x_nchw) == 1).run(x_nchw, progress)
 
     def series(self) -> "GeneratedSeries":
         """A series of runs that begins with empty data buffers."""
-        return GeneratedSeries(self._engine("all"))
+        return GeneratedSeries(self._engine("all", is_single=True))
 
-    def _engine(self, keep: Keep) -> "Engine":
-        if keep not in self._engines:
-            lowered = lower(self._program, self._target, keep_all=keep == "all")
-            self._engines[keep] = Engine(lowered, self._target, self._threads)
-        return self._engines[keep]
+    def _engine(self, keep: Keep, *, is_single: bool) -> "Engine":
+        wanted = keep, is_single
+        if wanted not in self._engines:
+            lowered = lower(self._program, self._target, keep_all=keep == "all", is_single=is_single)
+            self._engines[wanted] = Engine(lowered, self._target, self._workers)
+        return self._engines[wanted]
 
 
 class GeneratedSeries:
@@ -86,12 +87,12 @@ class Share(NamedTuple):
 class Engine:
     """Runs a plan on samples. Calls from several threads at once are fine: each takes an arena of its own."""
 
-    def __init__(self, lowered: Lowered, target: Target, threads: int) -> None:
-        self._lowered, self._target, self._threads = lowered, target, threads
+    def __init__(self, lowered: Lowered, target: Target, workers: Workers) -> None:
+        self._lowered, self._target = lowered, target
+        self._workers, self._threads = workers, workers.count + 1
         self._plan, self._work = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
-        self._sharers = min(threads, _processors())  # of a step, who wait for each other
-        self._workers = Workers(threads - 1)
+        self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
         self._run_network = driver.runner_of(target)
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
         self._steps_address = _address(self._plan.steps)

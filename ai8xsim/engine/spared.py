@@ -14,17 +14,21 @@ class Part(NamedTuple):
     kernel: range
 
 
-def parts_along(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) -> list[Part]:
+def parts_along(
+    axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int, price: float = 0
+) -> list[Part]:
     """The outputs along an axis, cut where they begin or cease to meet padding only; in one piece where that spares
     too little.
 
     axis: 0 along the rows, 1 along the columns.   inputs, outputs: how many of them there are.
+    price: how many times an output must be spared a place of the kernel for each cut.
     """
     kernel = geometry.kernel_size[axis]
     met = [_kernel_met(place, axis, geometry, inputs) for place in range(outputs)]
-    if 1 - sum(map(len, met)) / (kernel * outputs) < WORTH_SPARING:
-        return [Part(range(outputs), range(kernel))]
     cuts = [place for place in range(1, outputs) if met[place] != met[place - 1]]
+    spared = kernel * outputs - sum(map(len, met))
+    if spared < max(WORTH_SPARING * kernel * outputs, price * len(cuts)):
+        return [Part(range(outputs), range(kernel))]
     return [
         Part(range(first, end), met[first]) for first, end in zip([0, *cuts], [*cuts, outputs], strict=True)
     ]

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.costs import costs_of, narrow_effort
+from ai8xsim.engine.build import Builder
+from ai8xsim.engine.costs import Costs, narrow_effort
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
@@ -19,15 +20,16 @@ WORTH_TILES = 0.9  # of the time of multiplying everything
 
 
 def worth_tiles(
-    target: Target, geometry: ConvolutionGeometry, weight_oihw: Int8, x: Tensor, output: Tensor
+    builder: Builder, geometry: ConvolutionGeometry, weight_oihw: Int8, x: Tensor, output: Tensor
 ) -> bool:
     """Whether tiles can compute a convolution, exactly, and faster than it is without them."""
+    target, costs = builder.target, builder.costs
     if not can_be_tiled(geometry, weight_oihw, output):
         return False
     outputs, inputs = weight_oihw.shape[:2]
     met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
-    direct = met * _products(target, outputs, x.pixel_step)
-    return _effort(target, outputs, inputs, len(tile_corners(output))) < WORTH_TILES * direct
+    direct = met * _products(target, costs, outputs, x.pixel_step)
+    return _effort(target, costs, (outputs, inputs), len(tile_corners(output))) < WORTH_TILES * direct
 
 
 def can_be_tiled(geometry: ConvolutionGeometry, weight_oihw: Int8, output: Tensor) -> bool:
@@ -42,25 +44,29 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
     return sum(len(part.outputs) * len(part.kernel) for part in parts_along(axis, geometry, inputs, outputs))
 
 
-def _products(target: Target, outputs: int, inputs: int) -> int:
+def _products(target: Target, costs: Costs, outputs: int, inputs: int) -> int:
     """Of a pixel and a tap without tiles, by the blocks that multiply the fewest zeros."""
     products = packing.products_of(target, outputs, inputs)
     for number in target.narrow_numbers(outputs, inputs):
         together = target.narrow_blocks[number].inputs
-        products = min(products, narrow_effort(target, outputs, inputs, together))
+        products = min(products, narrow_effort(costs, outputs, inputs, together))
     return products
 
 
-def _effort(target: Target, outputs: int, inputs: int, tiles: int) -> int:
-    """What tiles take, in products of bytes, of which an instruction makes `lanes * products`."""
+def _effort(target: Target, costs: Costs, channels: tuple[int, int], tiles: int) -> int:
+    """What tiles take, in products of bytes, of which an instruction makes `lanes * products`.
+
+    channels: outputs, inputs.
+    """
+    outputs, inputs = channels
     vectors = packing.vectors_of(target, outputs)
     rest = target.tile_blocks[min(vectors, TILE_VECTORS) - 1].rest
     multiplied = -(-tiles // rest) * rest * PRODUCTS * packing.tile_products_of(target, outputs, inputs)
     input_vectors = -(-inputs // (packing.PAIR * target.lanes))
-    costs = costs_of(target)
     transforms = tiles * (costs.take_apart * input_vectors + costs.put_together * vectors)
-    uncached = max(0, packing.tile_weight_bytes(target, outputs, inputs) - CACHED_WEIGHT_BYTES)
-    reading = -(-tiles // TILES_TOGETHER) * uncached * READ_BYTE
+    weight_bytes = packing.tile_weight_bytes(target, outputs, inputs)
+    uncached = max(0, weight_bytes - CACHED_WEIGHT_BYTES)
+    reading = -(-tiles // TILES_TOGETHER) * uncached * READ_BYTE + weight_bytes * costs.weight_byte
     return multiplied + transforms * target.lanes * target.products + reading
 
 

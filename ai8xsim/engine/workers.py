@@ -42,7 +42,7 @@ class Workers:
     """Threads that wait for work. They start when they are first needed, and again in a process that was forked."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._process = 0
         self._queue: SimpleQueue[Helper | None] = SimpleQueue()
 
@@ -57,9 +57,9 @@ class Workers:
 
     def _start_threads(self) -> None:
         self._process, self._queue = os.getpid(), SimpleQueue()
-        for _ in range(self._count):
+        for _ in range(self.count):
             threading.Thread(target=_serve, args=(self._queue,), name="ai8xsim", daemon=True).start()
-        weakref.finalize(self, _dismiss, self._queue, self._count)
+        weakref.finalize(self, _dismiss, self._queue, self.count)
 
 
 def _serve(queue: "SimpleQueue[Helper | None]") -> None:

@@ -101,7 +101,9 @@ def test_costs_are_those_of_the_processor(
     monkeypatch: pytest.MonkeyPatch, name: str, expected: Costs
 ) -> None:
     monkeypatch.setattr(costs, "processor", lambda: name)
-    assert [costs_of(target) for target in TARGETS] == [expected] * len(TARGETS)
+    for target in TARGETS:
+        assert costs_of(target, is_single=False) == expected
+        assert costs_of(target, is_single=True)[:3] == expected[:3]
 
 
 def narrow_inputs(program: Program, target: Target) -> set[int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from llvmlite import ir
@@ -81,6 +82,40 @@ def rolled(builder: Builder, count: Value) -> Iterator[Value]:
     latch = builder.cbranch(builder.icmp_signed("<", following, count), body, end)
     latch.set_metadata("llvm.loop", _not_unrolled(builder.module, f"{builder.function.name}.{body.name}"))
     builder.position_at_end(end)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Values divided into vectors of one length, which they fill; the last vector takes some values again."""
+
+    builder: Builder
+    length: int
+    values: Value
+
+    @contextmanager
+    def each(self) -> Iterator[Value]:
+        """A loop over the first value of each."""
+        builder, size = self.builder, ir.Constant(I64, self.length)
+        count = builder.udiv(builder.add(self.values, ir.Constant(I64, self.length - 1)), size)
+        last = builder.sub(self.values, size)
+        with cgutils.for_range(builder, count) as number:
+            first = builder.mul(number.index, size)
+            yield builder.select(builder.icmp_unsigned("<", first, last), first, last)
+
+
+def in_vectors(
+    builder: Builder, values: Value, lengths: Sequence[int], emit: Callable[[Vectors], None]
+) -> None:
+    """Code for as many values as there are, in vectors of the largest length that they fill.
+
+    lengths: the choices, the largest first and the last of them 1.
+    """
+    larger = ir.Constant(I1, 0)
+    for length in lengths:
+        fills = builder.icmp_unsigned(">=", values, ir.Constant(I64, length))
+        with builder.if_then(builder.and_(fills, builder.not_(larger))):
+            emit(Vectors(builder, length, values))
+        larger = fills
 
 
 def _not_unrolled(module: Any, name: str) -> Any:

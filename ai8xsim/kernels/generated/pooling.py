@@ -1,6 +1,7 @@
 """The generators of pooling; the maximum over a single tap is a copy."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -14,10 +15,12 @@ from ai8xsim.kernels.generated.instructions import (
     I64,
     Builder,
     Value,
+    Vectors,
     after,
     cgutils,
     fields_of,
     held_in_memory,
+    in_vectors,
     load,
     maximum,
     moved,
@@ -33,6 +36,7 @@ from ai8xsim.kernels.generated.targets import Target, target_of
 # vector takes some values again.
 _LANES = (64, 32, 16, 8, 4, 2, 1)
 _LANES_OF_SUMS = (16, 8, 4, 2, 1)
+_USUAL, OFFSET_BYTES = 4, 4  # taps of a window
 
 
 class PoolJob(NamedTuple):
@@ -56,7 +60,7 @@ def take_maximum(typing_context: Any, target: Any, job: Any) -> Any:
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         fields = fields_of(builder, args[1], PoolJob)
         lanes = [count for count in _LANES if count * facts.value_bytes <= _LANES[0]]
-        _emit_vectors(builder, facts, fields, lanes, _emit_maximum)
+        _emit_pooling(builder, facts, fields, lanes, _emit_maximum)
         return context.get_dummy_value()
 
     return types.void(target, job), generate
@@ -71,55 +75,81 @@ def take_average(typing_context: Any, target: Any, job: Any) -> Any:
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        _emit_vectors(builder, facts, fields_of(builder, args[1], PoolJob), _LANES_OF_SUMS, _emit_average)
+        _emit_pooling(builder, facts, fields_of(builder, args[1], PoolJob), _LANES_OF_SUMS, _emit_average)
         return context.get_dummy_value()
 
     return types.void(target, job), generate
 
 
-def _emit_vectors(builder: Builder, target: Target, job: PoolJob, choices: Sequence[int], emit: Any) -> None:
-    """Go through the channels in vectors of the largest length that they fill; for each, through all pixels."""
-    larger = None
-    for lanes in choices:
-        length = ir.Constant(I64, lanes)
-        fills = builder.icmp_unsigned(">=", job.channels, length)
-        chosen = fills if larger is None else builder.and_(fills, builder.not_(larger))
-        larger = fills
-        with builder.if_then(chosen):
-            count = builder.udiv(builder.add(job.channels, ir.Constant(I64, lanes - 1)), length)
-            with cgutils.for_range(builder, count) as part:
-                start, last = builder.mul(part.index, length), builder.sub(job.channels, length)
-                first = builder.select(builder.icmp_unsigned("<", start, last), start, last)
-                done = times(builder, first, target.value_bytes)
-                _emit_pixels(builder, target, job, done, (lanes, emit))
+def _emit_pooling(builder: Builder, target: Target, job: PoolJob, lengths: Sequence[int], emit: Any) -> None:
+    """All pixels, whatever the number of channels. Windows of four, the usual ones, go faster."""
+    is_usual = builder.icmp_signed("==", job.tap_count, ir.Constant(I64, _USUAL))
+
+    def emit_pixels(vectors: Vectors) -> None:
+        if vectors.length < _LANES_OF_SUMS[0]:
+            _emit_pixels(builder, target, _Window(job, vectors), emit)
+            return
+        with builder.if_else(is_usual) as (usual, other):
+            with usual:
+                places = [after(builder, job.taps, OFFSET_BYTES * tap) for tap in range(_USUAL)]
+                taps = [_offset(builder, target, place) for place in places]
+                _emit_pixels(builder, target, _Window(job, vectors, taps), emit)
+            with other:
+                _emit_pixels(builder, target, _Window(job, vectors), emit)
+
+    in_vectors(builder, job.channels, lengths, emit_pixels)
 
 
-def _emit_pixels(builder: Builder, target: Target, job: PoolJob, done: Value, how: tuple[int, Any]) -> None:
-    """The same vector of channels, `done` bytes from the first, of every pixel; `how`: its length, what is done."""
-    lanes, emit = how
-    values, outputs = builder.add(job.values, done), builder.add(job.outputs, done)
+class _Window(NamedTuple):
+    """The values that make one, in vectors of channels.
+
+    offsets: of each tap in bytes, if their number is known when the code is made.
+    """
+
+    job: PoolJob
+    vectors: Vectors
+    offsets: Sequence[Value] = ()
+
+    @property
+    def lanes(self) -> int:
+        return self.vectors.length
+
+
+def _emit_pixels(builder: Builder, target: Target, window: _Window, emit: Any) -> None:
+    """All channels of every pixel, pixel by pixel, so that what lies side by side is read together."""
+    job = window.job
     with cgutils.for_range(builder, job.pixel_count) as pixel:
-        row = builder.add(job.pixels, times(builder, pixel.index, 8))
-        start = moved(builder, values, after(builder, row, 4), target.value_bytes)
-        place = moved(builder, outputs, row, target.value_bytes)
-        store(builder, emit(builder, target, job, start, lanes), place)
+        row = builder.add(job.pixels, times(builder, pixel.index, 2 * OFFSET_BYTES))
+        start = moved(builder, job.values, after(builder, row, OFFSET_BYTES), target.value_bytes)
+        place = moved(builder, job.outputs, row, target.value_bytes)
+        with window.vectors.each() as first:
+            done = times(builder, first, target.value_bytes)
+            pooled = emit(builder, target, window, builder.add(start, done))
+            store(builder, pooled, builder.add(place, done))
 
 
-def _emit_maximum(builder: Builder, target: Target, job: PoolJob, start: Value, lanes: int) -> Value:
+def _emit_maximum(builder: Builder, target: Target, window: _Window, start: Value) -> Value:
     is_signed = target.marker.zero == 0
+    kind = _held(target, window.lanes)
     return _reduced(
         builder,
-        job,
-        lambda tap: _at_tap(builder, target, start, tap, lanes),
+        target,
+        window,
+        lambda offset: load(builder, builder.add(start, offset), kind),
         lambda best, seen: maximum(builder, seen, best, signed=is_signed),
     )
 
 
-def _emit_average(builder: Builder, target: Target, job: PoolJob, start: Value, lanes: int) -> Value:
-    numbers = vector(I32, lanes)
+def _emit_average(builder: Builder, target: Target, window: _Window, start: Value) -> Value:
+    job, lanes = window.job, window.lanes
+    numbers, kind = vector(I32, lanes), _held(target, lanes)
     widen = builder.sext if target.marker.zero == 0 else builder.zext
     held = _reduced(
-        builder, job, lambda tap: widen(_at_tap(builder, target, start, tap, lanes), numbers), builder.add
+        builder,
+        target,
+        window,
+        lambda offset: widen(load(builder, builder.add(start, offset), kind), numbers),
+        builder.add,
     )
     zeros = builder.trunc(times(builder, job.tap_count, target.marker.zero), I32)
     total = builder.sub(held, splat(builder, zeros, lanes))
@@ -142,15 +172,24 @@ def _divided(builder: Builder, job: PoolJob, magnitude: Value, lanes: int) -> Va
     return builder.trunc(builder.lshr(product, splat_constant(I64, 24, lanes)), magnitude.type)
 
 
-def _reduced(builder: Builder, job: PoolJob, load_tap: Any, fold: Any) -> Value:
+def _reduced(builder: Builder, target: Target, window: _Window, load_tap: Any, fold: Any) -> Value:
     """The values of all taps of a window, folded."""
-    total = cgutils.alloca_once_value(builder, load_tap(job.taps))
-    with cgutils.for_range(builder, job.tap_count, start=ir.Constant(I64, 1)) as tap:
-        place = builder.add(job.taps, times(builder, tap.index, 4))
-        builder.store(fold(builder.load(total), load_tap(place)), total)
+    if window.offsets:
+        return reduce(fold, map(load_tap, window.offsets))
+    taps, count = window.job.taps, window.job.tap_count
+    total = cgutils.alloca_once_value(builder, load_tap(_offset(builder, target, taps)))
+    with cgutils.for_range(builder, count, start=ir.Constant(I64, 1)) as tap:
+        place = builder.add(taps, times(builder, tap.index, OFFSET_BYTES))
+        value = load_tap(_offset(builder, target, place))
+        builder.store(fold(builder.load(total), value), total)
     return builder.load(total)
 
 
-def _at_tap(builder: Builder, target: Target, start: Value, tap: Value, lanes: int) -> Value:
-    kind = vector(I8 if target.value_bytes == 1 else I16, lanes)
-    return load(builder, moved(builder, start, tap, target.value_bytes), kind)
+def _offset(builder: Builder, target: Target, place: Value) -> Value:
+    """A tap's offset in bytes."""
+    return times(builder, builder.sext(load(builder, place, I32, OFFSET_BYTES), I64), target.value_bytes)
+
+
+def _held(target: Target, lanes: int) -> Any:
+    """A vector of activations in memory."""
+    return vector(I8 if target.value_bytes == 1 else I16, lanes)

@@ -11,14 +11,14 @@ from ai8xsim.kernels.generated.instructions import (
     I8,
     I16,
     I32,
-    I64,
     Builder,
     Value,
+    Vectors,
     after,
-    cgutils,
     declared,
     fields_of,
     held_in_memory,
+    in_vectors,
     load,
     moved,
     splat_constant,
@@ -125,16 +125,16 @@ def copy_out(typing_context: Any, target: Any, source: Any, output: Any, count: 
 
 def _emit_copy(builder: Builder, places: list[Value], sizes: tuple[int, int], change: Any) -> None:
     """places: addresses of source and output, and the count.   sizes: bytes of a value in each."""
-    source, output, rest = places
-    for lanes in _COPIED_TOGETHER:
-        count = builder.udiv(rest, ir.Constant(I64, lanes))
-        with cgutils.for_range(builder, count) as part:
-            place = builder.add(source, times(builder, part.index, lanes * sizes[0]))
-            values = load(builder, place, vector(I8 if sizes[0] == 1 else I16, lanes))
-            store(builder, change(values), builder.add(output, times(builder, part.index, lanes * sizes[1])))
-        source = builder.add(source, times(builder, count, lanes * sizes[0]))
-        output = builder.add(output, times(builder, count, lanes * sizes[1]))
-        rest = builder.urem(rest, ir.Constant(I64, lanes))
+    source, output, count = places
+    kind = I8 if sizes[0] == 1 else I16
+
+    def copy(vectors: Vectors) -> None:
+        with vectors.each() as first:
+            place = builder.add(source, times(builder, first, sizes[0]))
+            values = load(builder, place, vector(kind, vectors.length))
+            store(builder, change(values), builder.add(output, times(builder, first, sizes[1])))
+
+    in_vectors(builder, count, _COPIED_TOGETHER, copy)
 
 
 def _numbers(builder: Builder, target: Target, values: Value) -> Value:

@@ -145,8 +145,8 @@ def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
     samples, offsets = run.samples, address_of(run.plan.offsets, step.taps)
     is_whole = samples.channel_step == 1 or step.channels == step.pixel_step == 1
     together = max(1, (pixels[1] - pixels[0]) // step.pixel_count)
+    sample, run_of_sample = first_sample + pixels[0] // step.pixel_count, pixels[0] % step.pixel_count
     for number in range(pixels[0], pixels[1]):
-        sample, run_of_sample = first_sample + number // step.pixel_count, number % step.pixel_count
         first = run_of_sample * step.tap_count * samples.pixel_step
         source = samples.address + sample * samples.sample_step + first
         output = address_of(run.arena.values, _output(run.plan, step, number))
@@ -158,6 +158,9 @@ def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
             _load_planes(run.target, step, (source, samples.channel_step), Pixels(output, offsets))
         else:
             _load_values(run, step, (source, output))
+        run_of_sample += 1
+        if run_of_sample == step.pixel_count:
+            sample, run_of_sample = sample + 1, 0
 
 
 @compiled_part
