@@ -14,6 +14,7 @@ from ai8xsim.engine.computed import Keep
 from ai8xsim.engine.lower import lower, lowerable
 from ai8xsim.engine.run import Engine
 from ai8xsim.engine.workers import Workers
+from ai8xsim.kernels.generated.driver import runner_of
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import choose_target
 from benchmarks.contestants import Samples, UnfitError, Work
@@ -45,4 +46,4 @@ class Kernels:
         lowered = lower(self._program, self._target, keep_all=False, is_single=is_single)
         inner = ~np.isin(lowered.plan.steps["kind"], (Kind.LOAD, Kind.EMIT))
         plan = replace(lowered.plan, steps=lowered.plan.steps[inner])
-        return Engine(replace(lowered, plan=plan), self._target, Workers(0))
+        return Engine(replace(lowered, plan=plan), self._target, Workers(0, runner_of(self._target)))

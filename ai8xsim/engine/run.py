@@ -9,25 +9,28 @@ import numpy.typing as npt
 from ai8xsim.engine.build import aligned
 from ai8xsim.engine.computed import Computed, Int8, Keep
 from ai8xsim.engine.lower import Emitted, Lowered, lower
-from ai8xsim.engine.workers import Workers
+from ai8xsim.engine.workers import Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.handles import first_address
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 
-# Multiplications, some 200 microseconds of them, below which waking a second thread costs more than it brings.
-WORTH_THREADS = 100_000_000
+# Multiplications, some 100 microseconds of them, below which waking a second thread costs more than it brings; and
+# calling one that stands by.
+WORTH_THREADS, WORTH_A_CALL = 40_000_000, 5_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
 INT64, INT32 = 8, 4  # bytes
+NO_POST = 0
 
 
 class GeneratedExecutor:
     """Runs a program with kernels generated for a target; threads share samples or steps."""
 
     def __init__(self, program: Program, target: Target, threads: int) -> None:
-        self._program, self._target, self._workers = program, target, Workers(threads - 1)
+        self._program, self._target = program, target
+        self._workers = Workers(threads - 1, driver.runner_of(target))
         self._engines: dict[tuple[Keep, bool], Engine] = {}
 
     def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
@@ -70,7 +73,7 @@ class Call(NamedTuple):
     samples: Int8
     samples_facts: tuple[int, ...]  # address, steps, number
     outputs: npt.NDArray[np.int64]  # see `Handle`
-    first_bytes: tuple[int, int]  # of the outputs, of int32 and of int8
+    outputs_facts: tuple[int, int, int]  # address, first bytes of int32 and of int8
 
 
 class Share(NamedTuple):
@@ -93,7 +96,6 @@ class Engine:
         self._plan, self._work = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
-        self._run_network = driver.runner_of(target)
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
         self._steps_address = _address(self._plan.steps)
         self._tables = tuple(_address(table) for table in tables)
@@ -131,7 +133,7 @@ class Engine:
         activations = wide + INT32 * lowered.sums * count
         outputs = np.empty(1 + (activations + lowered.activations * count) // INT64, np.int64)
         outputs[: lowered.counts] = 0
-        return Call(samples, facts, outputs, (wide, activations))
+        return Call(samples, facts, outputs, (first_address(outputs), wide, activations))
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
@@ -139,7 +141,7 @@ class Engine:
 
     def _run(self, call: Call, first: int, end: int) -> None:
         count, arena = end - first, self._take_arena()
-        if self._threads == 1 or self._work * count < WORTH_THREADS:
+        if self._threads == 1 or self._work * count < self._worth_threads(count):
             self._drive(call, arena, Share(first, end, self._plan.samples_together))
         elif count < self._sharers:
             self._share_steps(call, arena, Share(first, end, 1, self._sharers))
@@ -148,27 +150,32 @@ class Engine:
             self._share_samples(call, arena, Share(first, end, places, 1))
         self._arenas.append(arena)
 
+    def _worth_threads(self, count: int) -> int:
+        """Work for so many samples that is worth sharing: those that stand by share steps, not samples."""
+        return WORTH_A_CALL if count < self._sharers and self._workers.are_ready else WORTH_THREADS
+
     def _drive(self, call: Call, arena: Arena, share: Share) -> None:
         """Run samples in an arena, alone or with others."""
+        self._workers.run(self._handles(call, arena, share))
+
+    def _handles(self, call: Call, arena: Arena, share: Share) -> Handles:
         handles = (
             *(self._steps_address, len(self._plan.steps), share.first_step),
             *self._tables,
             *arena.addresses,
             *call.samples_facts,
             *share[:5],
-            *call.first_bytes,
+            *call.outputs_facts,
+            NO_POST,
         )
-        self._run_network(np.array(handles, np.int64), call.outputs)
+        return np.array(handles, np.int64)
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
-        shared = share._replace(counters=_address(counters))
-
-        def help_out(_: object = counters) -> None:  # who comes late still reads the counters
-            self._drive(call, arena, shared)
-
-        self._workers.start(help_out, self._sharers - 1)
-        self._drive(call, arena, shared)
+        handles = self._handles(call, arena, share._replace(counters=_address(counters)))
+        memory = (self._plan, arena, call, counters)
+        self._workers.call(Errand(handles, memory), self._sharers - 1)
+        self._workers.run(handles)
 
     def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
@@ -218,7 +225,7 @@ def _rows_follow(x_nchw: Int8) -> bool:
 
 def _computed(entry: Emitted, call: Call) -> Computed:
     shape, count = entry.layer.output_shape, len(call.samples)
-    wide, activations = call.first_bytes
+    _, wide, activations = call.outputs_facts
     sizes = (count, shape.rows, shape.columns, shape.channels)
     output: npt.NDArray[Any]
     if entry.is_wide:

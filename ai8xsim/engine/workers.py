@@ -5,8 +5,18 @@ import threading
 import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ai8xsim.kernels.generated.handles import first_address
+from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, READY, call_thread, dismiss_thread
+from ai8xsim.kernels.generated.steps import Handle
 
 Work = Callable[[], None]
+Handles = npt.NDArray[np.int64]  # of a call, see `steps.Handle`
+Runner = Callable[[Handles], None]
 
 
 class Helper:
@@ -38,34 +48,110 @@ class Helper:
             raise self._fault
 
 
-class Workers:
-    """Threads that wait for work. They start when they are first needed, and again in a process that was forked."""
+class Errand(NamedTuple):
+    """What threads are called for: handles, and all that lies where those point to."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    handles: Handles
+    memory: tuple[object, ...]
+
+
+class Post:
+    """Where a thread stands by. It keeps alive what the thread reads, even if that comes too late to help."""
+
+    def __init__(self) -> None:
+        shared = np.zeros(POST_SIZE, np.int64)
+        self._shared, self._address = shared.data, first_address(shared)
+        self._errands: list[Errand] = []
+        self._calling = threading.Lock()
+
+    @property
+    def is_ready(self) -> bool:
+        return self._shared[0] == READY
+
+    @property
+    def is_asleep(self) -> bool:
+        return self._shared[0] == ASLEEP
+
+    def call(self, errand: Errand) -> None:
+        """Call the thread, if it is ready and nobody else calls it; then it is done with all errands before."""
+        if not self._calling.acquire(blocking=False):
+            return
+        try:
+            self._errands.append(errand)
+            if call_thread(self._address, first_address(errand.handles)):
+                del self._errands[:-1]
+            else:
+                self._errands.pop()
+        finally:
+            self._calling.release()
+
+    def stand_by(self, run: Runner) -> None:
+        """What the thread does, until nobody calls for a while, or it is wanted elsewhere."""
+        handles = np.zeros(len(Handle), np.int64)
+        handles[Handle.POST] = self._address
+        run(handles)
+        with self._calling:
+            self._errands.clear()
+
+    def dismiss(self) -> None:
+        """The thread is wanted elsewhere."""
+        dismiss_thread(self._address)
+
+
+class Workers:
+    """Threads that wait for work. They start when they are first needed, and again in a process that was forked.
+
+    run: the compiled code that they run.
+    """
+
+    def __init__(self, count: int, run: Runner) -> None:
+        self.count, self.run = count, run
         self._process = 0
         self._queue: SimpleQueue[Helper | None] = SimpleQueue()
+        self._posts: list[Post] = []
+
+    @property
+    def are_ready(self) -> bool:
+        """Whether the first thread stands by."""
+        return self._process == os.getpid() and self._posts[0].is_ready
+
+    def call(self, errand: Errand, count: int) -> None:
+        """Let so many threads take part in an errand; whoever comes late finds nothing to do."""
+        self._start_threads()
+        posts = self._posts[:count]
+        asleep = sum(post.is_asleep for post in posts)
+        for post in posts:
+            post.call(errand)
+        if asleep:
+            self.start(lambda: self.run(errand.handles), asleep)
 
     def start(self, work: Work, count: int) -> list[Helper]:
         """Let so many threads do the work, once they are free."""
-        if self._process != os.getpid():
-            self._start_threads()
+        self._start_threads()
         helpers = [Helper(work) for _ in range(count)]
         for helper in helpers:
             self._queue.put(helper)
+        for post in self._posts:
+            post.dismiss()
         return helpers
 
     def _start_threads(self) -> None:
-        self._process, self._queue = os.getpid(), SimpleQueue()
-        for _ in range(self.count):
-            threading.Thread(target=_serve, args=(self._queue,), name="ai8xsim", daemon=True).start()
+        if self._process == os.getpid():
+            return
+        self._queue, self._posts = SimpleQueue(), [Post() for _ in range(self.count)]
+        self._process = os.getpid()
+        for post in self._posts:
+            arguments = (self._queue, post, self.run)
+            threading.Thread(target=_serve, args=arguments, name="ai8xsim", daemon=True).start()
         weakref.finalize(self, _dismiss, self._queue, self.count)
 
 
-def _serve(queue: "SimpleQueue[Helper | None]") -> None:
+def _serve(queue: "SimpleQueue[Helper | None]", post: Post, run: Runner) -> None:
     while (helper := queue.get()) is not None:
         helper.run()
         del helper  # it keeps the memory of its run alive
+        if queue.empty():
+            post.stand_by(run)
 
 
 def _dismiss(queue: "SimpleQueue[Helper | None]", count: int) -> None:

@@ -16,6 +16,7 @@ from ai8xsim.engine.lower import Lowered, lower, lowerable
 from ai8xsim.engine.run import Engine
 from ai8xsim.engine.tensor import Offsets, Region, Tensor, laid_out
 from ai8xsim.engine.workers import Workers
+from ai8xsim.kernels.generated.driver import runner_of
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
 from tests.simulator.networks_drawn import DrawnNetwork, networks
@@ -129,7 +130,7 @@ def test_borders_hold_zeros_after_a_run(target: Target, network: DrawnNetwork) -
 
 def check_borders(network: DrawnNetwork, target: Target, keep_all: bool) -> None:
     steps, lowered = drafts_of(network.program, target, keep_all)
-    engine = Engine(lowered, target, Workers(0))
+    engine = Engine(lowered, target, Workers(0, runner_of(target)))
     arena = engine.new_arena()
     values = arena.parts[0]
     values[...] = 77

@@ -5,8 +5,9 @@ from functools import cache
 from typing import Any
 
 from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import run_of
+from ai8xsim.kernels.generated.handles import address_of, handles_at, run_of
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
+from ai8xsim.kernels.generated.standby import next_call
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
 from ai8xsim.kernels.generated.targets import TILES_TOGETHER, Target
 from ai8xsim.kernels.generated.work import Range, Step, work
@@ -22,23 +23,30 @@ TILES = 4  # of which pieces have a multiple, as most blocks of them have
 INT64 = 8  # bytes
 
 
-Runner = Callable[[Array, Array], None]
+Runner = Callable[[Array], None]
 
 
 @cache
 def runner_of(target: Target) -> Runner:
-    """`run_network` for a target. Of what a call is given, Numba looks at the types: the fewer the better."""
+    """`run_network` for a target; or, with a post, whatever others call for, until nobody does for a while.
+
+    Of what a call is given, Numba looks at the types: the fewer the better.
+    """
     marker = target.marker
 
     @compiled
-    def run(handles: Array, outputs: Array) -> None:
-        run_network(marker, handles, outputs)
+    def run(handles: Array) -> None:
+        post = handles[Handle.POST]
+        call = next_call(post) if post else address_of(handles, 0)
+        while call:
+            run_network(marker, handles_at(call))
+            call = next_call(post) if post else 0
 
     return run
 
 
 @inlined
-def run_network(target: Any, handles: Array, outputs: Array) -> None:
+def run_network(target: Any, handles: Array) -> None:
     """Run samples, as many at a time as the handles say.
 
     Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
@@ -48,7 +56,7 @@ def run_network(target: Any, handles: Array, outputs: Array) -> None:
     share the arena.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
-    run = run_of(target, handles, outputs)
+    run = run_of(target, handles)
     places, threads, steps = handles[Handle.PLACES], handles[Handle.THREADS], handles[Handle.STEP_COUNT]
     counters = handles[Handle.COUNTERS]
     for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], handles[Handle.END_SAMPLE], places)):

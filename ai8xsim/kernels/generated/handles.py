@@ -33,9 +33,9 @@ def first_address(array: Array) -> int:
 
 
 @compiled_part
-def run_of(target: Any, handles: Array, outputs: Array) -> Run:
+def run_of(target: Any, handles: Array) -> Run:
     """What the handles of a call stand for."""
-    results = address_of(outputs, 0)
+    results = handles[Handle.OUTPUTS]
     return Run(
         target,
         Plan(
@@ -63,6 +63,12 @@ def run_of(target: Any, handles: Array, outputs: Array) -> Run:
     )
 
 
+@compiled_part
+def handles_at(address: int) -> Array:
+    """The handles that lie at an address."""
+    return carray(_int64_at(address), _ANY_LENGTH)
+
+
 def _pointer(kind: Any) -> Any:
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
         return builder.inttoptr(args[-1], context.get_value_type(signature.return_type))
@@ -73,6 +79,12 @@ def _pointer(kind: Any) -> Any:
 @intrinsic
 def _steps_at(typing_context: Any, address: Any) -> Any:
     kind, generate = _pointer(from_dtype(STEP))
+    return kind(types.int64), generate
+
+
+@intrinsic
+def _int64_at(typing_context: Any, address: Any) -> Any:
+    kind, generate = _pointer(types.int64)
     return kind(types.int64), generate
 
 

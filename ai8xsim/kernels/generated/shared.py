@@ -53,6 +53,30 @@ def read_shared(typing_context: Any, address: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+@intrinsic
+def write_shared(typing_context: Any, address: Any, number: Any) -> Any:
+    """Write the int64 at an address that threads share; what was written before is visible to its readers."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        builder.store_atomic(args[1], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def change_shared(typing_context: Any, address: Any, expected: Any, number: Any) -> Any:
+    """Write the int64 at an address that threads share if it is what is expected; whether it was."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        pointer = builder.inttoptr(args[0], ir.PointerType(I64))
+        found = builder.cmpxchg(pointer, args[1], args[2], "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), generate
+
+
 @compiled_part
 def wait_for(address: int, count: int) -> None:
     """Wait until the int64 at an address that threads share has reached a number.

@@ -77,7 +77,7 @@ STEP = np.dtype(
 class Handle(IntEnum):
     """What a call of `driver.run_network` is told, as one array of int64; addresses are of first bytes.
 
-    The outputs are another one: int64 counts of saturated values, int32, int8; in each part, layer after layer, all
+    The outputs are: int64 counts of saturated values, int32, int8; in each part, layer after layer, all
     samples together.
 
     An array crosses from Python to compiled code faster than the dozen of arrays that these addresses stand for.
@@ -101,8 +101,10 @@ class Handle(IntEnum):
     PLACES = 15  # samples that go together
     THREADS = 16
     COUNTERS = 17  # address of int64 that threads share, zero at first
-    WIDE = 18  # of the outputs, the first byte of the int32
-    ACTIVATIONS = 19  # and of the int8
+    OUTPUTS = 18  # address
+    WIDE = 19  # of the outputs, the first byte of the int32
+    ACTIVATIONS = 20  # and of the int8
+    POST = 21  # address of the post where a thread stands by for calls, or 0; then nothing else counts
 
 
 class Plan(NamedTuple):
