@@ -4,6 +4,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Helper:
         self._fault: BaseException | None = None
         self._running.acquire()
 
-    def run(self) -> None:
+    def run(self, _: object = None) -> None:
         """Do the work, if nobody called it off."""
         if not self._claimed.acquire(blocking=False):
             return
@@ -72,22 +73,27 @@ class Post:
     def is_asleep(self) -> bool:
         return self._shared[0] == ASLEEP
 
-    def call(self, errand: Errand) -> None:
+    def call(self, errand: Errand) -> bool:
         """Call the thread, if it is ready and nobody else calls it; then it is done with all errands before."""
         if not self._calling.acquire(blocking=False):
-            return
+            return False
         try:
             self._errands.append(errand)
-            if call_thread(self._address, first_address(errand.handles)):
+            is_called = call_thread(self._address, first_address(errand.handles))
+            if is_called:
                 del self._errands[:-1]
             else:
                 self._errands.pop()
+            return is_called
         finally:
             self._calling.release()
 
-    def stand_by(self, run: Runner) -> None:
-        """What the thread does, until nobody calls for a while, or it is wanted elsewhere."""
-        handles = np.zeros(len(Handle), np.int64)
+    def serve(self, run: Runner, errand: Errand) -> None:
+        """What the thread does once it is awake: this errand, and those that it is called for, until nobody calls for
+        a while, or it is wanted elsewhere. In between it needs no GIL."""
+        with self._calling:
+            self._errands.append(errand)
+        handles = errand.handles.copy()
         handles[Handle.POST] = self._address
         run(handles)
         with self._calling:
@@ -96,6 +102,10 @@ class Post:
     def dismiss(self) -> None:
         """The thread is wanted elsewhere."""
         dismiss_thread(self._address)
+
+
+Task = Callable[[Post], None]
+Queue = SimpleQueue[Task | None]
 
 
 class Workers:
@@ -107,7 +117,7 @@ class Workers:
     def __init__(self, count: int, run: Runner) -> None:
         self.count, self.run = count, run
         self._process = 0
-        self._queue: SimpleQueue[Helper | None] = SimpleQueue()
+        self._queue: Queue = SimpleQueue()
         self._posts: list[Post] = []
 
     @property
@@ -119,18 +129,18 @@ class Workers:
         """Let so many threads take part in an errand; whoever comes late finds nothing to do."""
         self._start_threads()
         posts = self._posts[:count]
-        asleep = sum(post.is_asleep for post in posts)
+        asleep = sum(post.is_asleep for post in posts) if self._queue.empty() else 0
         for post in posts:
             post.call(errand)
-        if asleep:
-            self.start(lambda: self.run(errand.handles), asleep)
+        for _ in range(asleep):
+            self._queue.put(partial(Post.serve, run=self.run, errand=errand))
 
     def start(self, work: Work, count: int) -> list[Helper]:
         """Let so many threads do the work, once they are free."""
         self._start_threads()
         helpers = [Helper(work) for _ in range(count)]
         for helper in helpers:
-            self._queue.put(helper)
+            self._queue.put(helper.run)
         for post in self._posts:
             post.dismiss()
         return helpers
@@ -141,19 +151,16 @@ class Workers:
         self._queue, self._posts = SimpleQueue(), [Post() for _ in range(self.count)]
         self._process = os.getpid()
         for post in self._posts:
-            arguments = (self._queue, post, self.run)
-            threading.Thread(target=_serve, args=arguments, name="ai8xsim", daemon=True).start()
+            threading.Thread(target=_serve, args=(self._queue, post), name="ai8xsim", daemon=True).start()
         weakref.finalize(self, _dismiss, self._queue, self.count)
 
 
-def _serve(queue: "SimpleQueue[Helper | None]", post: Post, run: Runner) -> None:
-    while (helper := queue.get()) is not None:
-        helper.run()
-        del helper  # it keeps the memory of its run alive
-        if queue.empty():
-            post.stand_by(run)
+def _serve(queue: Queue, post: Post) -> None:
+    while (task := queue.get()) is not None:
+        task(post)
+        del task  # it keeps the memory of its run alive
 
 
-def _dismiss(queue: "SimpleQueue[Helper | None]", count: int) -> None:
+def _dismiss(queue: Queue, count: int) -> None:
     for _ in range(count):
         queue.put(None)

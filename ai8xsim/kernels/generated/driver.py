@@ -28,7 +28,7 @@ Runner = Callable[[Array], None]
 
 @cache
 def runner_of(target: Target) -> Runner:
-    """`run_network` for a target; or, with a post, whatever others call for, until nobody does for a while.
+    """`run_network` for a target; and, with a post, whatever others call for after it, until nobody does for a while.
 
     Of what a call is given, Numba looks at the types: the fewer the better.
     """
@@ -37,7 +37,7 @@ def runner_of(target: Target) -> Runner:
     @compiled
     def run(handles: Array) -> None:
         post = handles[Handle.POST]
-        call = next_call(post) if post else address_of(handles, 0)
+        call = address_of(handles, 0)
         while call:
             run_network(marker, handles_at(call))
             call = next_call(post) if post else 0

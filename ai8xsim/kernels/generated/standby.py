@@ -15,8 +15,8 @@ ASLEEP, READY, CALLED = 0, 1, 2
 POST_SIZE = 8  # int64, a line of the cache: the state, then the address of what is to be done
 CALL = 8  # bytes from the state to it
 
-# Looks at the post: about 100 microseconds, as long as it takes to wake a thread.
-PATIENCE = 100_000
+# Looks at the post, for some 300 microseconds: longer than callers take between two samples, if they do little else.
+PATIENCE = 300_000
 
 
 @compiled_part

@@ -104,7 +104,7 @@ class Handle(IntEnum):
     OUTPUTS = 18  # address
     WIDE = 19  # of the outputs, the first byte of the int32
     ACTIVATIONS = 20  # and of the int8
-    POST = 21  # address of the post where a thread stands by for calls, or 0; then nothing else counts
+    POST = 21  # address of the post where the thread stands by afterwards, or 0
 
 
 class Plan(NamedTuple):
