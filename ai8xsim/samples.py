@@ -1,7 +1,6 @@
 """Samples: is an array what a program takes?"""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,10 @@ from ai8xsim.formats import ACTIVATION
 from ai8xsim.program import Shape
 
 Array = npt.NDArray[Any]
+INT8 = np.dtype(np.int8)
 
 
-@dataclass(frozen=True)
-class Samples:
+class Samples(NamedTuple):
     """Samples that a program takes: int8, (N, channels, rows, columns). `is_batch` tells how they came."""
 
     nchw: npt.NDArray[np.int8]
@@ -35,7 +34,7 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     """
     if (
         isinstance(samples, np.ndarray)
-        and samples.dtype == np.int8
+        and samples.dtype == INT8
         and samples.shape[1:] == shape.chw
         and len(samples)
     ):

@@ -1,7 +1,6 @@
 """What an executor returns: the common ground of the generated and the portable kernels."""
 
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,7 @@ Keep = Literal["all", "outputs"]
 Int8 = npt.NDArray[np.int8]
 
 
-@dataclass(frozen=True)
-class Computed:
+class Computed(NamedTuple):
     """A layer's output, (N, rows, columns, channels), and how many of its values saturated, None if not counted."""
 
     layer: Layer

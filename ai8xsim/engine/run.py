@@ -97,7 +97,7 @@ class Engine:
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
         tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
-        self._steps_address = _address(self._plan.steps)
+        self._facts = _address(self._plan.steps), len(self._plan.steps)
         self._tables = tuple(_address(table) for table in tables)
 
     def run(self, x_nchw: Int8, progress: Progress | None) -> list[Computed]:
@@ -132,7 +132,8 @@ class Engine:
         wide = INT64 * lowered.counts
         activations = wide + INT32 * lowered.sums * count
         outputs = np.empty(1 + (activations + lowered.activations * count) // INT64, np.int64)
-        outputs[: lowered.counts] = 0
+        if lowered.counts:
+            outputs[: lowered.counts] = 0
         return Call(samples, facts, outputs, (first_address(outputs), wide, activations))
 
     def _samples_between_reports(self) -> int:
@@ -160,7 +161,8 @@ class Engine:
 
     def _handles(self, call: Call, arena: Arena, share: Share) -> Handles:
         handles = (
-            *(self._steps_address, len(self._plan.steps), share.first_step),
+            *self._facts,
+            share.first_step,
             *self._tables,
             *arena.addresses,
             *call.samples_facts,
