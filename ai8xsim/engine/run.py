@@ -11,7 +11,8 @@ from ai8xsim.engine.computed import Computed, Int8, Keep
 from ai8xsim.engine.lower import Emitted, Lowered, lower
 from ai8xsim.engine.workers import Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
-from ai8xsim.kernels.generated.handles import first_address
+from ai8xsim.kernels.generated.handles import tell_call
+from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
@@ -22,7 +23,6 @@ WORTH_THREADS, WORTH_A_CALL = 40_000_000, 5_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
 INT64, INT32 = 8, 4  # bytes
-NO_POST = 0
 
 
 class GeneratedExecutor:
@@ -61,23 +61,23 @@ class GeneratedSeries:
 
 
 class Arena(NamedTuple):
-    """Memory for a run, and the addresses of its parts."""
+    """Memory for a run: activations, sums; and handles that know it and the plan, but no call yet."""
 
-    parts: tuple[npt.NDArray[Any], ...]
-    addresses: tuple[int, ...]
+    values: npt.NDArray[Any]
+    sums: npt.NDArray[np.int32]
+    handles: Handles
 
 
 class Call(NamedTuple):
-    """What all threads that work on the same samples have in common; it keeps alive what addresses point to."""
+    """What all threads that work on the same samples have in common."""
 
     samples: Int8
-    samples_facts: tuple[int, ...]  # address, steps, number
     outputs: npt.NDArray[np.int64]  # see `Handle`
-    outputs_facts: tuple[int, int, int]  # address, first bytes of int32 and of int8
+    first_bytes: tuple[int, int]  # of the outputs, of int32 and of int8
 
 
 class Share(NamedTuple):
-    """Which samples are run, how many at a time, and how threads divide the work."""
+    """Which samples are run, how many at a time, and how threads divide the work: the last of the handles."""
 
     first: int
     end: int
@@ -96,9 +96,6 @@ class Engine:
         self._plan, self._work = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
-        tables = (self._plan.offsets, self._plan.weights, self._plan.starts)
-        self._facts = _address(self._plan.steps), len(self._plan.steps)
-        self._tables = tuple(_address(table) for table in tables)
 
     def run(self, x_nchw: Int8, progress: Progress | None) -> list[Computed]:
         """The emitted layers' outputs for samples (N, channels, rows, columns)."""
@@ -113,9 +110,20 @@ class Engine:
 
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
-        values = np.full(self._plan.values, self._target.marker.zero, self._target.value)
-        parts = (aligned(values), aligned(np.zeros(self._plan.sums, np.int32)))
-        return Arena(parts, tuple(_address(part) for part in parts))
+        plan, handles = self._plan, np.zeros(len(Handle), np.int64)
+        values = aligned(np.full(plan.values, self._target.marker.zero, self._target.value))
+        sums = aligned(np.zeros(plan.sums, np.int32))
+        handles[Handle.STEP_COUNT] = len(plan.steps)
+        for handle, table in (
+            (Handle.STEPS, plan.steps),
+            (Handle.OFFSETS, plan.offsets),
+            (Handle.WEIGHTS, plan.weights),
+            (Handle.STARTS, plan.starts),
+            (Handle.VALUES, values),
+            (Handle.SUMS, sums),
+        ):
+            handles[handle] = _address(table)
+        return Arena(values, sums, handles)
 
     def continue_run(self, x_nchw: Int8, arena: Arena) -> list[Computed]:
         """Like `run` for one sample after another; the arena's data buffers stay as they are."""
@@ -126,15 +134,12 @@ class Engine:
     def _call(self, x_nchw: Int8) -> Call:
         count, lowered = len(x_nchw), self._lowered
         samples = x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
-        sample_step, channel_step, row_step, column_step = samples.strides
-        pixel_step = row_step if samples.shape[3] == 1 else column_step
-        facts = (first_address(samples), sample_step, channel_step, pixel_step, count)
         wide = INT64 * lowered.counts
         activations = wide + INT32 * lowered.sums * count
         outputs = np.empty(1 + (activations + lowered.activations * count) // INT64, np.int64)
         if lowered.counts:
             outputs[: lowered.counts] = 0
-        return Call(samples, facts, outputs, (first_address(outputs), wide, activations))
+        return Call(samples, outputs, (wide, activations))
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
@@ -160,17 +165,9 @@ class Engine:
         self._workers.run(self._handles(call, arena, share))
 
     def _handles(self, call: Call, arena: Arena, share: Share) -> Handles:
-        handles = (
-            *self._facts,
-            share.first_step,
-            *self._tables,
-            *arena.addresses,
-            *call.samples_facts,
-            *share[:5],
-            *call.outputs_facts,
-            NO_POST,
-        )
-        return np.array(handles, np.int64)
+        handles = arena.handles.copy()
+        tell_call(handles, call.samples, call.outputs, (*call.first_bytes, *share))
+        return handles
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
@@ -221,13 +218,15 @@ def _address(array: npt.NDArray[Any]) -> int:
 
 def _rows_follow(x_nchw: Int8) -> bool:
     """Whether all pixels of a channel are equally far apart."""
+    if x_nchw.flags.c_contiguous:
+        return True
     (_, _, rows, columns), (_, _, row_step, column_step) = x_nchw.shape, x_nchw.strides
     return bool(row_step == columns * column_step or rows == 1 or columns == 1)
 
 
 def _computed(entry: Emitted, call: Call) -> Computed:
     shape, count = entry.layer.output_shape, len(call.samples)
-    _, wide, activations = call.outputs_facts
+    wide, activations = call.first_bytes
     sizes = (count, shape.rows, shape.columns, shape.channels)
     output: npt.NDArray[Any]
     if entry.is_wide:

@@ -132,7 +132,7 @@ def check_borders(network: DrawnNetwork, target: Target, keep_all: bool) -> None
     steps, lowered = drafts_of(network.program, target, keep_all)
     engine = Engine(lowered, target, Workers(0, runner_of(target)))
     arena = engine.new_arena()
-    values = arena.parts[0]
+    values = arena.values
     values[...] = 77
     engine._arenas.append(arena)
     engine.run(network.samples.astype(np.int8).reshape(-1, *network.program.input_shape.chw), None)

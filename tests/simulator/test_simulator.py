@@ -2,7 +2,6 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def _first_chunk_counted(patch: pytest.MonkeyPatch) -> None:
     complete = portable._computed
 
     def computed(layer: Any, parts: Any) -> Any:
-        return replace(complete(layer, parts), saturated=complete(layer, parts[:1]).saturated)
+        return complete(layer, parts)._replace(saturated=complete(layer, parts[:1]).saturated)
 
     patch.setattr(portable, "_computed", computed)
 

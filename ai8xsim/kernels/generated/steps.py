@@ -85,26 +85,26 @@ class Handle(IntEnum):
 
     STEPS = 0  # address of a table of STEP
     STEP_COUNT = 1
-    FIRST_STEP = 2
-    OFFSETS = 3  # address of int32: the blocks of the target, and all steps' pixels and taps
-    WEIGHTS = 4  # address of bytes
-    STARTS = 5  # address of int32
-    VALUES = 6  # address of the arena's activations
-    SUMS = 7  # address of the arena's int32
+    OFFSETS = 2  # address of int32: the blocks of the target, and all steps' pixels and taps
+    WEIGHTS = 3  # address of bytes
+    STARTS = 4  # address of int32
+    VALUES = 5  # address of the arena's activations
+    SUMS = 6  # address of the arena's int32
+    POST = 7  # address of the post where the thread stands by afterwards, or 0
     SAMPLES = 8  # address of the first value of the first sample
     SAMPLE_STEP = 9  # in bytes; so are the other two
     CHANNEL_STEP = 10
     PIXEL_STEP = 11
     SAMPLE_COUNT = 12
-    FIRST_SAMPLE = 13  # to run
-    END_SAMPLE = 14
-    PLACES = 15  # samples that go together
-    THREADS = 16
-    COUNTERS = 17  # address of int64 that threads share, zero at first
-    OUTPUTS = 18  # address
-    WIDE = 19  # of the outputs, the first byte of the int32
-    ACTIVATIONS = 20  # and of the int8
-    POST = 21  # address of the post where the thread stands by afterwards, or 0
+    OUTPUTS = 13  # address
+    WIDE = 14  # of the outputs, the first byte of the int32
+    ACTIVATIONS = 15  # and of the int8
+    FIRST_SAMPLE = 16  # to run
+    END_SAMPLE = 17
+    PLACES = 18  # samples that go together
+    THREADS = 19
+    COUNTERS = 20  # address of int64 that threads share, zero at first
+    FIRST_STEP = 21
 
 
 class Plan(NamedTuple):
