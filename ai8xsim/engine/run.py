@@ -17,9 +17,9 @@ from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 
-# Multiplications, some 100 microseconds of them, below which waking a second thread costs more than it brings; and
-# calling one that stands by.
-WORTH_THREADS, WORTH_A_CALL = 40_000_000, 5_000_000
+# Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be woken,
+# and to wait for the other one after each step.
+WORTH_THREADS = 40_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
 INT64, INT32 = 8, 4  # bytes
@@ -147,7 +147,7 @@ class Engine:
 
     def _run(self, call: Call, first: int, end: int) -> None:
         count, arena = end - first, self._take_arena()
-        if self._threads == 1 or self._work * count < self._worth_threads(count):
+        if self._threads == 1 or self._work * count < WORTH_THREADS:
             self._drive(call, arena, Share(first, end, self._plan.samples_together))
         elif count < self._sharers:
             self._share_steps(call, arena, Share(first, end, 1, self._sharers))
@@ -155,10 +155,6 @@ class Engine:
             places = min(self._plan.samples_together, -(-count // self._threads))
             self._share_samples(call, arena, Share(first, end, places, 1))
         self._arenas.append(arena)
-
-    def _worth_threads(self, count: int) -> int:
-        """Work for so many samples that is worth sharing: those that stand by share steps, not samples."""
-        return WORTH_A_CALL if count < self._sharers and self._workers.are_ready else WORTH_THREADS
 
     def _drive(self, call: Call, arena: Arena, share: Share) -> None:
         """Run samples in an arena, alone or with others."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ai8xsim.engine.build import aligned
 from ai8xsim.kernels.generated.handles import first_address
 from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, READY, call_thread, dismiss_thread
 from ai8xsim.kernels.generated.steps import Handle
@@ -57,13 +58,13 @@ class Errand(NamedTuple):
 
 
 class Post:
-    """Where a thread stands by. It keeps alive what the thread reads, even if that comes too late to help."""
+    """Where a thread stands by. It keeps alive what the thread works on, even if that comes too late to help."""
 
     def __init__(self) -> None:
-        shared = np.zeros(POST_SIZE, np.int64)
+        shared = aligned(np.zeros(POST_SIZE, np.int64))
         self._shared, self._address = shared.data, first_address(shared)
         self._errands: list[Errand] = []
-        self._calling = threading.Lock()
+        self._changing = threading.Lock()  # the errands
 
     @property
     def is_ready(self) -> bool:
@@ -74,10 +75,8 @@ class Post:
         return self._shared[0] == ASLEEP
 
     def call(self, errand: Errand) -> bool:
-        """Call the thread, if it is ready and nobody else calls it; then it is done with all errands before."""
-        if not self._calling.acquire(blocking=False):
-            return False
-        try:
+        """Call the thread, if it is ready; then it is done with all errands before."""
+        with self._changing:
             self._errands.append(errand)
             is_called = call_thread(self._address, first_address(errand.handles))
             if is_called:
@@ -85,18 +84,16 @@ class Post:
             else:
                 self._errands.pop()
             return is_called
-        finally:
-            self._calling.release()
 
-    def serve(self, run: Runner, errand: Errand) -> None:
-        """What the thread does once it is awake: this errand, and those that it is called for, until nobody calls for
-        a while, or it is wanted elsewhere. In between it needs no GIL."""
-        with self._calling:
-            self._errands.append(errand)
-        handles = errand.handles.copy()
+    def serve(self, run: Runner, errands: list[Errand]) -> None:
+        """What the thread does once it is awake: the only errand of a list, which it takes, and those that it is called
+        for, until nobody calls for a while, or it is wanted elsewhere. In between it needs no GIL."""
+        with self._changing:
+            self._errands.append(errands.pop())
+            handles = self._errands[-1].handles.copy()
         handles[Handle.POST] = self._address
         run(handles)
-        with self._calling:
+        with self._changing:
             self._errands.clear()
 
     def dismiss(self) -> None:
@@ -104,8 +101,14 @@ class Post:
         dismiss_thread(self._address)
 
 
-Task = Callable[[Post], None]
-Queue = SimpleQueue[Task | None]
+Queue = SimpleQueue[Callable[[Post], None] | None]
+
+
+class Crew(NamedTuple):
+    """The threads of a process: the queue at which they sleep, and the posts at which they stand by."""
+
+    queue: Queue
+    posts: tuple[Post, ...]
 
 
 class Workers:
@@ -116,43 +119,41 @@ class Workers:
 
     def __init__(self, count: int, run: Runner) -> None:
         self.count, self.run = count, run
-        self._process = 0
-        self._queue: Queue = SimpleQueue()
-        self._posts: list[Post] = []
-
-    @property
-    def are_ready(self) -> bool:
-        """Whether the first thread stands by."""
-        return self._process == os.getpid() and self._posts[0].is_ready
+        self._crews: dict[int, Crew] = {}  # by process
 
     def call(self, errand: Errand, count: int) -> None:
         """Let so many threads take part in an errand; whoever comes late finds nothing to do."""
-        self._start_threads()
-        posts = self._posts[:count]
-        asleep = sum(post.is_asleep for post in posts) if self._queue.empty() else 0
-        for post in posts:
-            post.call(errand)
-        for _ in range(asleep):
-            self._queue.put(partial(Post.serve, run=self.run, errand=errand))
+        crew, called = self._crew(), 0
+        for post in crew.posts:
+            if called < count and post.call(errand):
+                called += 1
+        if called < count and crew.queue.empty():
+            asleep = sum(post.is_asleep for post in crew.posts)
+            for _ in range(min(count - called, asleep)):
+                crew.queue.put(partial(Post.serve, run=self.run, errands=[errand]))
 
     def start(self, work: Work, count: int) -> list[Helper]:
         """Let so many threads do the work, once they are free."""
-        self._start_threads()
+        crew = self._crew()
         helpers = [Helper(work) for _ in range(count)]
         for helper in helpers:
-            self._queue.put(helper.run)
-        for post in self._posts:
+            crew.queue.put(helper.run)
+        for post in crew.posts:
             post.dismiss()
         return helpers
 
-    def _start_threads(self) -> None:
-        if self._process == os.getpid():
-            return
-        self._queue, self._posts = SimpleQueue(), [Post() for _ in range(self.count)]
-        self._process = os.getpid()
-        for post in self._posts:
-            threading.Thread(target=_serve, args=(self._queue, post), name="ai8xsim", daemon=True).start()
-        weakref.finalize(self, _dismiss, self._queue, self.count)
+    def _crew(self) -> Crew:
+        """Of this process; who is the first to need it starts its threads."""
+        known = self._crews.get(os.getpid())
+        if known is not None:
+            return known
+        made = Crew(SimpleQueue(), tuple(Post() for _ in range(self.count)))
+        crew = self._crews.setdefault(os.getpid(), made)
+        if crew is made:
+            for post in crew.posts:
+                threading.Thread(target=_serve, args=(crew.queue, post), name="ai8xsim", daemon=True).start()
+            weakref.finalize(self, _dismiss, crew.queue, self.count)
+        return crew
 
 
 def _serve(queue: Queue, post: Post) -> None:

@@ -68,7 +68,6 @@ def threads_for_anything() -> Iterator[None]:
     """However little there is to do, all threads take part."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_run, "WORTH_THREADS", 0)
-        patch.setattr(engine_run, "WORTH_A_CALL", 0)
         yield
 
 

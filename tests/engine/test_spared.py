@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ai8xsim.engine import convolution
 from ai8xsim.engine.lower import lower
+from ai8xsim.engine.run import GeneratedExecutor
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
@@ -63,3 +64,29 @@ def test_a_small_image_multiplies_no_padding_but_in_its_corners(
     )
     corners = 4 * 2  # whose rows are left out and whose columns are not
     assert int(np.sum(inside)) * target.products == (met + corners) * channels
+
+
+@pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize(("side", "is_cut"), [(4, False), (16, True)])
+def test_a_single_sample_is_cut_only_where_that_spares_more_than_steps_cost(
+    target: Target, side: int, is_cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "worth_tiles", lambda *_: False)
+    program = layers.layer_case("cut", layers.convolution(64, 64, side)).program
+    single, batch = (
+        sum(lower(program, target, keep_all=False, is_single=is_single).plan.steps["kind"] == Kind.MULTIPLY)
+        for is_single in (True, False)
+    )
+    assert batch == 5  # rows and columns at the border, and what is inside
+    assert single == (5 if is_cut else 1)
+
+
+def test_a_sample_alone_has_a_plan_of_its_own_and_the_same_outputs() -> None:
+    shape = layers.convolution(64, 64, 4)
+    case = layers.layer_case("cut", shape)
+    executor = GeneratedExecutor(case.program, available_targets()[0], 1)
+    samples = case.batch(3)
+    (together,) = executor.run(samples, "outputs", None)
+    alone = [executor.run(samples[[place]], "outputs", None)[0].output[0] for place in range(3)]
+    assert np.array_equal(together.output, np.stack(alone))
+    assert len(executor._engines) == 2

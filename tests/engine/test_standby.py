@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 from ai8xsim.engine import run as engine
 from ai8xsim.engine.workers import Errand, Post, Workers
 from ai8xsim.kernels.generated.driver import Runner, runner_of
+from ai8xsim.kernels.generated.standby import CALLED, READY
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import available_targets
 
@@ -49,37 +50,82 @@ def errand_for(memory: Memory) -> Errand:
     return Errand(nothing_to_do(), (memory,))
 
 
-def test_a_thread_leaves_when_nobody_calls(run: Runner) -> None:
-    post = Post()
-    thread = threading.Thread(target=post.serve, args=(run, errand_for(Memory())))
-    thread.start()
-    thread.join(PATIENT)
-    assert not thread.is_alive()
-    assert post.is_asleep
+def test_first_calls_from_several_threads_start_one_crew_which_ends_with_its_workers(run: Runner) -> None:
+    before = set(threading.enumerate())
+    for _ in range(100):
+        workers, together = Workers(2, run), threading.Barrier(4)
+
+        def first_call(workers: Workers = workers, together: threading.Barrier = together) -> None:
+            together.wait()
+            workers.call(errand_for(Memory()), 2)
+
+        callers = [threading.Thread(target=first_call) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        assert len(workers._crews) == 1
+    del workers, first_call, callers, caller
+    assert soon(lambda: not any(thread.is_alive() for thread in set(threading.enumerate()) - before))
 
 
-def test_a_thread_keeps_the_errand_that_it_is_called_for_until_the_next_one_or_until_it_leaves(
-    run: Runner,
-) -> None:
+@pytest.fixture
+def standing_by(run: Runner) -> Iterator[Post]:
+    """A post at which a thread stands by, again and again."""
     post, left = Post(), threading.Event()
 
     def serve() -> None:
         while not left.is_set():
-            post.serve(run, errand_for(Memory()))
+            post.serve(run, [errand_for(Memory())])
 
     thread = threading.Thread(target=serve)
     thread.start()
-    alive = []
-    for _ in range(100):
-        errand = errand_for(memory := Memory())
-        alive.append(weakref.ref(memory))
-        soon(lambda: post.is_ready)
-        post.call(errand)
-        del memory, errand
-    assert sum(reference() is not None for reference in alive) <= 1
+    yield post
     left.set()
     thread.join(PATIENT)
-    assert all(reference() is None for reference in alive)
+    assert not thread.is_alive()
+
+
+def test_a_thread_leaves_when_nobody_calls(run: Runner) -> None:
+    post, memory = Post(), Memory()
+    alive = weakref.ref(memory)
+    thread = threading.Thread(target=post.serve, args=(run, [errand_for(memory)]))
+    del memory
+    thread.start()
+    thread.join(PATIENT)
+    assert not thread.is_alive()
+    assert post.is_asleep
+    assert alive() is None
+
+
+def test_a_thread_keeps_the_errand_that_it_is_called_for_until_the_next_one(standing_by: Post) -> None:
+    alive = []
+
+    def is_called() -> bool:
+        errand = errand_for(memory := Memory())
+        called = standing_by.call(errand)
+        if called:
+            alive.append(weakref.ref(memory))
+        del memory, errand
+        kept = alive[-1]() is not None if called else False  # before its patience ends, mostly
+        return called and kept
+
+    for _ in range(20):
+        assert soon(is_called)
+    assert sum(reference() is not None for reference in alive) <= 1
+    assert soon(lambda: all(reference() is None for reference in alive))
+
+
+def test_a_thread_that_is_ready_is_dismissed_and_one_that_was_called_is_not() -> None:
+    post = Post()
+    post._shared[0] = READY
+    post.dismiss()
+    assert post.is_asleep
+    post._shared[0] = READY
+    assert post.call(errand_for(Memory()))
+    post.dismiss()
+    assert post._shared[0] == CALLED
+    assert not post.call(errand_for(Memory()))
 
 
 def test_a_thread_that_is_asleep_is_not_called() -> None:
@@ -91,7 +137,7 @@ def test_a_thread_that_is_asleep_is_not_called() -> None:
     assert alive() is None
 
 
-def test_a_thread_that_stands_by_is_dismissed_for_other_work(run: Runner) -> None:
+def test_threads_that_stand_by_do_other_work(run: Runner) -> None:
     workers, done = Workers(2, run), []
     for place in range(200):
         workers.call(errand_for(Memory()), 2)
@@ -106,7 +152,12 @@ def test_a_thread_that_stands_by_is_called(monkeypatch: pytest.MonkeyPatch) -> N
     """Sooner or later: its patience may end between two runs when the processors have much else to do."""
     called: list[bool] = []
     call = Post.call
-    monkeypatch.setattr(Post, "call", lambda post, errand: called.append(call(post, errand)))
+
+    def noted(post: Post, errand: Errand) -> bool:
+        called.append(call(post, errand))
+        return called[-1]
+
+    monkeypatch.setattr(Post, "call", noted)
     monkeypatch.setattr(engine, "_processors", lambda: 2)
     several, alone = (
         engine.GeneratedExecutor(large_program(), available_targets()[0], threads) for threads in (2, 1)

@@ -51,7 +51,6 @@ def a_hang_ends_the_process() -> Iterator[None]:
 def all_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small it is."""
     monkeypatch.setattr(engine, "WORTH_THREADS", 0)
-    monkeypatch.setattr(engine, "WORTH_A_CALL", 0)
 
 
 Facts = list[tuple[Any, ...]]
@@ -413,7 +412,7 @@ def with_tiny_steps_shared(folder: Path) -> Path:
 def _check_drawn_networks(examples: int) -> list[str]:
     """Where networks run otherwise by several threads than by one."""
     assert driver.WORTH_SHARING == 0
-    engine.WORTH_THREADS = engine.WORTH_A_CALL = 0
+    engine.WORTH_THREADS = 0
     found: list[str] = []
 
     @given(networks())

@@ -34,7 +34,6 @@ def tiles_everywhere() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution, "worth_tiles", possible)
         patch.setattr(run, "WORTH_THREADS", 0)
-        patch.setattr(run, "WORTH_A_CALL", 0)
         yield
 
 

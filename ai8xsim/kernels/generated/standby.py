@@ -3,9 +3,9 @@ much of the work does.
 
 Each has a post, two int64 that it shares with those who call it. Its state goes round
 
-    ASLEEP -> READY        by the thread itself, when it begins to stand by or has done its work
-    READY -> CALLED        by a caller, who then puts down what is to be done: only one gets the thread
-    READY -> ASLEEP        by the thread when its patience ends, or by somebody who wants it elsewhere
+    ASLEEP, CALLED -> READY   by the thread itself, when it has done its work
+    READY -> CALLED           by a caller, who then puts down what is to be done: only one gets the thread
+    READY -> ASLEEP           by the thread when its patience ends, or by somebody who wants it elsewhere
 """
 
 from ai8xsim.kernels.compiled import compiled, compiled_part
