@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import aligned
+from ai8xsim.kernels.generated.driver import Runner
 from ai8xsim.kernels.generated.handles import first_address
 from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, READY, call_thread, dismiss_thread
 from ai8xsim.kernels.generated.steps import Handle
 
 Work = Callable[[], None]
 Handles = npt.NDArray[np.int64]  # of a call, see `steps.Handle`
-Runner = Callable[[Handles], None]
 
 
 class Helper:

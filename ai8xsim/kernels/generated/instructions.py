@@ -313,11 +313,8 @@ def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, floor: 
     nothing.
     """
     own = len(rows[0])  # of the four words in a quarter
-    together = PACKED // own
     by_pixel = sorted(range(16), key=lambda word: word % PACKED // own)
-    shared = [rows[first : first + together] for first in range(0, len(rows), together)]
-    fours = [[sums for row in part for sums in row] for part in shared]
-    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_fours(builder, fours, shift, floor)]
+    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_rows(builder, rows, shift, floor)]
     return [builder.bitcast(lanes_of(builder, mixed, by_pixel), vector(I8, 64)) for mixed in words]
 
 
@@ -342,15 +339,20 @@ def _packed_together(target: Target, vectors: int) -> list[int]:
     return [2] * (vectors // 2) + [1] * (vectors % 2)
 
 
-def pack_fours(builder: Builder, fours: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
-    """Every four vectors of 16 sums, or fewer, shifted right, saturated to 0..255 and not below the floor, as 64 bytes.
+def pack_rows(builder: Builder, rows: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
+    """Sums, shifted right, saturated to 0..255 and not below the floor, in vectors of 64 bytes.
+
+    Each comes of four vectors of 16 sums: of one row, or of as many rows as it takes to find them; the last ones may
+    be fewer. A quarter of the result has the four words that the quarters of those vectors became.
 
     A shift of 1 to 8 bits comes after sums are saturated to 0..65535, and so acts on half as many vectors: what is
     cut off there is beyond 255 after the shift, too.
     """
-    octets = vector(I8, 64)
-    packed = [variable(builder, ir.Constant(octets, ir.Undefined)) for _ in fours]
+    octets, together = vector(I8, 64), PACKED // len(rows[0])
+    shared = [rows[first : first + together] for first in range(0, len(rows), together)]
+    fours = [[sums for row in part for sums in row] for part in shared]
     filled = [four + four[:1] * (PACKED - len(four)) for four in fours]
+    packed = [variable(builder, ir.Constant(octets, ir.Undefined)) for _ in fours]
     is_short = builder.icmp_unsigned("<", builder.sub(shift, ir.Constant(I64, 1)), ir.Constant(I64, 8))
     with builder.if_else(is_short) as (short, long):
         for branch, pack_pair in ((short, _pair_shifted), (long, _pair_of_shifted)):

@@ -38,7 +38,7 @@ from ai8xsim.kernels.generated.instructions import (
     load,
     load_lanes,
     multiply_add_bytes,
-    pack_fours,
+    pack_rows,
     rolled,
     splat,
     splat_constant,
@@ -162,13 +162,12 @@ def _packed(builder: Builder, job: Job, sums: list[list[Value]], first: int) -> 
     """
     fours = len(sums[0])
     together = FOUR // fours
-    shared = [sums[at : at + together] for at in range(0, len(sums), together)]
-    vectors = [[values for row in rows for values in row] for rows in shared]
-    for number, octets in enumerate(pack_fours(builder, vectors, job.shift, job.floor)):
-        words = builder.bitcast(octets, vector(I32, LANES))
-        for place in range(len(shared[number])):
-            lanes = range(fours * place, fours * (place + 1))
-            yield _Packed(words, lanes, FOUR * (number * together + place), FOUR * first)
+    packed = pack_rows(builder, sums, job.shift, job.floor)
+    words = [builder.bitcast(octets, vector(I32, LANES)) for octets in packed]
+    for row in range(len(sums)):
+        number, place = divmod(row, together)
+        lanes = range(fours * place, fours * (place + 1))
+        yield _Packed(words[number], lanes, FOUR * row, FOUR * first)
 
 
 def _store_together(builder: Builder, target: Target, job: Job, packed: _Packed) -> None:

@@ -36,7 +36,8 @@ from ai8xsim.kernels.generated.targets import Target, target_of
 # vector takes some values again.
 _LANES = (64, 32, 16, 8, 4, 2, 1)
 _LANES_OF_SUMS = (16, 8, 4, 2, 1)
-_USUAL, OFFSET_BYTES = 4, 4  # taps of a window
+_USUAL = 4  # taps of a window
+OFFSET_BYTES = 4
 
 
 class PoolJob(NamedTuple):
