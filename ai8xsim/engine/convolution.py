@@ -302,14 +302,16 @@ class _Work:
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
         is_whole, is_together = met.run == taps.all.run, self._is_together(packed, pixels, output)
+        pixel_step = _step_of_fours(pixels[:, 1])
         numbers = {
             "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
             "first_group": met.run.start // packed.inputs,
             "first_tap": met.taps.start,
             "all_taps": len(taps.offsets),
-            "unit": FOUR if is_together else packed.unit,
+            "unit": FOUR if is_together or pixel_step else packed.unit,
             "is_together": int(is_together),
+            "pixel_step": pixel_step,
         }
         if packed.narrow:
             numbers |= self._narrow_fields(packed, output)
@@ -332,14 +334,13 @@ class _Work:
             "first_block": packed.narrow[0],
             "last_block": packed.narrow[-1],
             "inputs": packed.inputs,
-            "pixel_step": self._x.pixel_step,
         }
 
     def _is_together(self, packed: PackedTaps, pixels: npt.NDArray[Any], output: Tensor) -> bool:
         """Whether the activations of every four pixels lie side by side, and blocks pack all of a pixel's together."""
         target, channels = self._builder.target, output.channels
         is_packed = channels <= FOUR * FOUR if packed.narrow else channels in (target.lanes, 2 * target.lanes)
-        return is_packed and target.masked_stores and _is_in_fours(pixels[:, 0], channels)
+        return is_packed and target.masked_stores and _step_of_fours(pixels[:, 0]) == channels
 
     def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> npt.NDArray[np.int32]:
         shift = None if stage is None else 7 - stage.shift
@@ -385,11 +386,12 @@ def _parts(
             yield row, column, Met(row.kernel, run)
 
 
-def _is_in_fours(offsets: Offsets, step: int) -> bool:
-    """Whether every four offsets are `step` apart."""
+def _step_of_fours(offsets: Offsets) -> int:
+    """How far apart every four offsets are; 0 where that differs."""
     if len(offsets) % FOUR:
-        return False
-    return bool((np.diff(offsets.reshape(-1, FOUR), axis=1) == step).all())
+        return 0
+    steps = np.unique(np.diff(offsets.reshape(-1, FOUR), axis=1))
+    return int(steps[0]) if len(steps) == 1 else 0
 
 
 def _dense(weight_oihw: Int8, groups: int) -> Int8:

@@ -24,7 +24,7 @@ class Costs(NamedTuple):
 
 
 OWN_PORTS = Costs(240, 200, 0)  # on Zen 5, where multipliers do little else
-SHARED_PORTS = Costs(380, 345, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
+SHARED_PORTS = Costs(290, 255, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
 STEP, WEIGHT_BYTE = 75_000, 1  # on Emerald Rapids
 
 

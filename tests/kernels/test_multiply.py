@@ -183,10 +183,10 @@ class Work:
         for target, number in BLOCKS
     ],
 )
-@given(case=works(), blocks=st.integers(1, 3), is_together=st.booleans())
+@given(case=works(), blocks=st.integers(1, 3), step=st.integers(1, 64), is_together=st.booleans())
 @drawn
 def test_blocks_sum_what_numpy_sums(
-    target: Target, number: int, case: Case, blocks: int, is_together: bool
+    target: Target, number: int, case: Case, blocks: int, step: int, is_together: bool
 ) -> None:
     block = target.blocks[number]
     shares_vectors = (
@@ -195,6 +195,8 @@ def test_blocks_sum_what_numpy_sums(
     is_together = is_together and shares_vectors and case.shift is not None
     width = block.vectors * target.lanes - (0 if is_together else case.lanes_off % target.lanes)
     work = Work(target, case, blocks * block.pixels, width).repeat(blocks)
+    if block.is_even:
+        work.lay_side_by_side(step)
     if is_together:
         work.write_side_by_side(FOUR // block.vectors)
     weight_otr = values(case.seed + 2, (width, case.taps, case.run))

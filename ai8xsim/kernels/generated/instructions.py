@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from llvmlite import ir
 from numba.core import cgutils as _cgutils
 
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.targets import FOUR, Target
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 PACKED = 4  # vectors of 32-bit integers that become one of bytes
@@ -84,6 +84,32 @@ def rolled(builder: Builder, count: Value) -> Iterator[Value]:
     builder.position_at_end(end)
 
 
+class EvenAddresses:
+    """Addresses that go on together through a loop, and of which every four are as far apart.
+
+    Only the first of four takes a register: x86 adds another register to it, once or twice, where it loads. LLVM would
+    keep each address, more than there are registers, so it must not see what the first ones are.
+    """
+
+    def __init__(self, builder: Builder, firsts: Sequence[Value], step: Value) -> None:
+        self._builder, self._firsts = builder, [variable(builder, first) for first in firsts]
+        self._behind = [times(builder, step, place) for place in range(1, FOUR)]
+
+    def following(self, count: int) -> list[Value]:
+        """The addresses; the next ones are so many bytes on."""
+        addresses = []
+        for first in self._firsts:
+            address = _unseen(self._builder, self._builder.load(first))
+            addresses += [address, *(self._builder.add(address, behind) for behind in self._behind)]
+            self._builder.store(after(self._builder, address, count), first)
+        return addresses
+
+
+def _unseen(builder: Builder, value: Value) -> Value:
+    """A value of which LLVM does not know what it is: an empty line of assembly may have changed it."""
+    return builder.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], False)
+
+
 @dataclass(frozen=True)
 class Vectors:
     """Values divided into vectors of one length, which they fill; the last vector takes some values again."""
@@ -148,6 +174,14 @@ def load(builder: Builder, address: Value, kind: Any, align: int = 1) -> Value:
     loaded = builder.load(builder.inttoptr(address, ir.PointerType(kind)))
     loaded.align = align
     return loaded
+
+
+def prefetch(builder: Builder, address: Value) -> None:
+    """Ask for the cache line at an address, which will be read soon."""
+    pointer = builder.inttoptr(address, ir.PointerType(I8))
+    hints = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, to be kept, data
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    builder.call(declared(builder, "llvm.prefetch.p0", kind), [pointer, *hints])
 
 
 def load_lanes(builder: Builder, address: Value, others: Value, lanes: range) -> Value:

@@ -26,6 +26,7 @@ from ai8xsim.kernels.generated.instructions import (
     I32,
     I64,
     Builder,
+    EvenAddresses,
     Value,
     after,
     apart,
@@ -68,7 +69,7 @@ class Job(NamedTuple):
     width: int  # channels to store, of the block's vectors
     is_together: int  # whether what is packed together, of four pixels or of fewer, lies side by side
     is_wide: int  # whether the sums are stored, not activations
-    input_step: int  # of a narrow block of adjacent pixels: values from pixel to pixel, at most 4
+    input_step: int  # of every four pixels, where a block relies on it: values from pixel to pixel
 
 
 class Results(NamedTuple):
@@ -106,7 +107,8 @@ def for_each_block(builder: Builder, job: Job, pixels: int, emit: Callable[[Job]
 
 
 def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> None:
-    inputs = [input_address(builder, target, job, pixel) for pixel in range(block.pixels)]
+    known = range(0, block.pixels, FOUR if block.is_even else 1)
+    inputs = [input_address(builder, target, job, pixel) for pixel in known]
     emit_results(builder, target, job, _emit_sums(builder, target, block, job, inputs))
 
 
@@ -151,18 +153,20 @@ def _emit_sums(
             [variable(builder, starts[at] if chain == 0 else zero) for chain in range(block.chains)]
             for at in range(block.vectors)
         ]
-        for _ in inputs
+        for _ in range(block.pixels)
     ]
     weights = variable(builder, job.weights)
     with rolled(builder, job.tap_count) as tap:
         offset = load(builder, builder.add(job.taps, times(builder, tap, 4)), I32, 4)
         step = times(builder, builder.sext(offset, I64), target.value_bytes)
         runs = [builder.add(address, step) for address in inputs]
+        evenly = EvenAddresses(builder, runs, times(builder, job.input_step, target.value_bytes))
         groups = builder.udiv(job.groups, ir.Constant(I64, block.chains))
         with rolled(builder, groups) as group:
             for chain in range(block.chains):
                 at = builder.add(times(builder, group, 4 * block.chains), ir.Constant(I64, 4 * chain))
-                _emit_group(builder, target, weights, [builder.add(run, at) for run in runs], sums, chain)
+                places = evenly.following(4) if block.is_even else [builder.add(run, at) for run in runs]
+                _emit_group(builder, target, weights, places, sums, chain)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [[_total(builder, chains) for chains in row] for row in sums]
 

@@ -36,7 +36,7 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     for group in range(_groups(run.target, step)):
         first, vectors = _vectors(run.target, step, group)
         job, pixel = _job(run, step, first, vectors), first_pixel
-        sizes, block = offsets[0], offsets[vectors]
+        sizes, block = offsets[0], _first_block(run, step, vectors)
         smallest = offsets[vectors + 1] - (1 if is_single else 2)
         while pixel < end:
             while block < smallest and offsets[sizes + block] > end - pixel:
@@ -71,6 +71,14 @@ def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
         for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
             at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel), 1)
             multiply_channels(run.target, at_pixel)
+
+
+@inlined
+def _first_block(run: Run, step: Step, vectors: int) -> int:
+    """The largest of so many vectors that the step may take."""
+    offsets = run.plan.offsets
+    block: int = offsets[vectors] if step.pixel_step else offsets[1 + run.target.most_vectors + vectors]
+    return block
 
 
 @inlined
@@ -117,7 +125,7 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
         step.channels - channel,
         step.is_together or (vectors == FOUR and step.channels - channel >= FOUR * run.target.lanes),
         step.is_wide,
-        0,
+        step.pixel_step,
     )
 
 

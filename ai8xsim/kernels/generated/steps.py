@@ -67,7 +67,7 @@ STEP = np.dtype(
             "operation",  # of COMBINE; of AVERAGE whether it rounds
             "counter",  # where it counts saturated values; -1 nowhere
             "size",  # values of one sample that EMIT writes
-            "pixel_step",  # of LOAD, and of MULTIPLY_NARROW its source: values from pixel to pixel; 0 if they vary
+            "pixel_step",  # values from pixel to pixel: of LOAD, and of every four inputs of a product; 0 if it varies
             "work",  # multiplications, or a like effort, per pixel
         )
     ]

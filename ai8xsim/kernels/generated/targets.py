@@ -20,12 +20,16 @@ CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs mus
 
 
 class Block(NamedTuple):
-    """The sums that a kernel keeps in registers. `chains` > 1 sums each output in several parts, for single pixels,
-    where one chain of additions would wait for itself."""
+    """The sums that a kernel keeps in registers.
+
+    chains: more than one sum each output in several parts, for single pixels, where one chain of additions would wait
+    for itself.   is_even: whether the inputs of every four pixels must be as far apart, which spares registers.
+    """
 
     pixels: int
     vectors: int
     chains: int = 1
+    is_even: bool = False
 
 
 class NarrowBlock(NamedTuple):
@@ -126,11 +130,15 @@ class Target:
 
     def block_table(self) -> list[int]:
         """The blocks as compiled code reads them: [number of the entry where the blocks' pixels begin; for each
-        number of vectors its first block, and the end of them; each block's pixels]."""
+        number of vectors its first block, and the end of them; likewise its first block that is not even; each block's
+        pixels]."""
         counts = [block.vectors for block in self.blocks]
         assert counts == sorted(counts), "blocks are listed by their number of vectors"
-        first = [counts.index(vectors) for vectors in range(1, self.vectors + 1)]
-        head = [0, *first, len(counts)]
+        kinds = [(block.vectors, block.is_even) for block in self.blocks]
+        every = range(1, self.vectors + 1)
+        first = [counts.index(vectors) for vectors in every]
+        first_other = [kinds.index((vectors, False)) for vectors in every]
+        head = [0, *first, len(counts), *first_other]
         head[0] = len(head)
         return head + [block.pixels for block in self.blocks]
 
@@ -165,8 +173,12 @@ def _blocks(*rows: tuple[int, tuple[int, ...]]) -> tuple[Block, ...]:
     )
 
 
-# 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10.
-_OF_32_REGISTERS = _blocks((1, (16, 4)), (2, (8, 4)), (3, (8, 4)), (4, (6, 4, 2)))
+# 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10. More than 12 pixels
+# have more addresses than registers hold.
+_OF_32_REGISTERS = (
+    Block(24, 1, is_even=True),
+    *_blocks((1, (16, 4)), (2, (8, 4)), (3, (8, 4)), (4, (6, 4, 2))),
+)
 _OF_16_REGISTERS = _blocks((1, (8, 4, 2)), (2, (6, 4, 2)))
 _OF_PAIRS = _blocks((1, (8, 4, 2)), (2, (5, 4, 2)))
 

@@ -27,6 +27,7 @@ from ai8xsim.kernels.generated.instructions import (
     load,
     moved,
     multiply_add_pairs,
+    prefetch,
     splat,
     splat_constant,
     store,
@@ -39,8 +40,6 @@ from ai8xsim.kernels.generated.targets import FOUR, Target, target_of
 from ai8xsim.kernels.generated.winograd import (
     INPUTS,
     INVERSE_OF_ODD_PART,
-    OUTPUTS,
-    PRODUCTS,
     SHIFTS,
     transform_inputs,
     transform_products,
@@ -98,18 +97,10 @@ def take_apart(typing_context: Any, target: Any, source: Any, offsets: Any, plan
     facts = target_of(target.instance_class)
 
     def emit(builder: Builder, args: list[Value]) -> None:
-        kind = vector(I16, 2 * facts.lanes)
-        columns = _Grid(builder, kind)
-        with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as column:
-            first = builder.add(args[1], times(builder, column.index, OFFSET_BYTES))
-            places = [after(builder, first, OFFSET_BYTES * INPUTS * row) for row in range(INPUTS)]
-            inputs = [_input(builder, facts, args[0], place) for place in places]
-            columns.put(column.index, transform_inputs(inputs))
-        address, step = fields_of(builder, args[2], Planes)
-        with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as row:
-            plane = builder.mul(row.index, times(builder, step, INPUTS))
-            place = builder.add(address, plane)
-            for lanes in transform_inputs(columns.across(row.index)):
+        columns = [transform_inputs(_column(builder, facts, args, number)) for number in range(INPUTS)]
+        place, step = fields_of(builder, args[2], Planes)
+        for row in zip(*columns, strict=True):
+            for lanes in transform_inputs(row):
                 store(builder, lanes.value, place)
                 place = builder.add(place, step)
 
@@ -138,67 +129,45 @@ def put_together(typing_context: Any, target: Any, planes: Any, outputs: Any) ->
 
     def emit(builder: Builder, args: list[Value]) -> None:
         job = fields_of(builder, args[1], Results)
-        kind = vector(I32, facts.lanes)
-        columns = _Grid(builder, kind)
-        address, step = fields_of(builder, args[0], Planes)
-        with cgutils.for_range(builder, ir.Constant(I64, INPUTS)) as column:
-            place = builder.add(address, builder.mul(step, column.index))
-            rows = [builder.add(place, times(builder, step, INPUTS * row)) for row in range(INPUTS)]
-            products = [Lanes(builder, load(builder, row, kind)) for row in rows]
-            columns.put(column.index, transform_products(products))
-        start = Lanes(builder, load(builder, job.starts, kind, 4))
-        with cgutils.for_range(builder, ir.Constant(I64, OUTPUTS)) as row:
-            outputs_of_row = transform_products(columns.across(row.index))
-            divided = [
-                _divided(lanes, row.index, bits) + start
-                for lanes, bits in zip(outputs_of_row, SHIFTS, strict=True)
-            ]
-            pixels = builder.add(job.pixels, times(builder, row.index, OUTPUTS * 2 * OFFSET_BYTES))
-            sums = [[lanes.value] for lanes in divided]
-            emit_activations(builder, facts, job._replace(pixels=pixels), sums)
+        place = fields_of(builder, args[0], Planes)
+        columns = [transform_products(_products(builder, facts, place, number)) for number in range(INPUTS)]
+        start = Lanes(builder, load(builder, job.starts, vector(I32, facts.lanes), 4))
+        sums = [
+            [(_divided(lanes, down + across) + start).value]
+            for row, down in zip(zip(*columns, strict=True), SHIFTS, strict=True)
+            for lanes, across in zip(transform_products(row), SHIFTS, strict=True)
+        ]
+        emit_activations(builder, facts, job, sums)
 
     return types.void(target, planes, outputs), apart("put_together", emit)
 
 
-class _Grid:
-    """Vectors in as many columns as a tile has inputs; in registers, where LLVM finds room."""
-
-    def __init__(self, builder: Builder, kind: Any) -> None:
-        self._builder = builder
-        self._memory = cgutils.alloca_once(builder, ir.ArrayType(kind, PRODUCTS))
-
-    def put(self, column: Value, rows: list[Lanes]) -> None:
-        """A column, from the first row on."""
-        for row, lanes in enumerate(rows):
-            self._builder.store(lanes.value, self._place(ir.Constant(I64, row), column))
-
-    def across(self, row: Value) -> list[Lanes]:
-        """A row."""
-        places = [self._place(row, ir.Constant(I64, column)) for column in range(INPUTS)]
-        return [Lanes(self._builder, self._builder.load(place)) for place in places]
-
-    def _place(self, row: Value, column: Value) -> Value:
-        number = self._builder.add(times(self._builder, row, INPUTS), column)
-        return self._builder.gep(self._memory, [ir.Constant(I64, 0), number])
+def _column(builder: Builder, target: Target, args: list[Value], number: int) -> list[Lanes]:
+    """A column of a tile's inputs, in 16 bits, from the arguments of `take_apart`."""
+    offsets = [after(builder, args[1], OFFSET_BYTES * (INPUTS * row + number)) for row in range(INPUTS)]
+    places = [moved(builder, args[0], offset, target.value_bytes) for offset in offsets]
+    kept, lanes = (I8 if target.value_bytes == 1 else I16), 2 * target.lanes
+    inputs = [load(builder, place, vector(kept, lanes)) for place in places]
+    if target.value_bytes == 1:
+        inputs = [builder.zext(values, vector(I16, lanes)) for values in inputs]
+    return [Lanes(builder, values) for values in inputs]
 
 
-def _input(builder: Builder, target: Target, source: Value, offset: Value) -> Lanes:
-    """A vector of values in 16 bits; `offset` is an address."""
-    address = moved(builder, source, offset, target.value_bytes)
-    lanes = 2 * target.lanes
-    if target.value_bytes == 2:
-        return Lanes(builder, load(builder, address, vector(I16, lanes)))
-    return Lanes(builder, builder.zext(load(builder, address, vector(I8, lanes)), vector(I16, lanes)))
+def _products(builder: Builder, target: Target, planes: Planes, number: int) -> list[Lanes]:
+    """A column of a tile's products; those of the next vector are asked for, since the planes fill the first cache."""
+    size = 4 * target.lanes
+    steps = [times(builder, planes.step, INPUTS * row + number) for row in range(INPUTS)]
+    places = [builder.add(planes.address, step) for step in steps]
+    for place in places:
+        prefetch(builder, after(builder, place, size))
+    return [Lanes(builder, load(builder, place, vector(I32, target.lanes))) for place in places]
 
 
-def _divided(lanes: Lanes, row: Value, bits: int) -> Lanes:
-    """Without the divisor, an odd part and factors of two: those of the row, and `bits` of the column."""
+def _divided(lanes: Lanes, bits: int) -> Lanes:
+    """Without the divisor: an odd part, and so many factors of two."""
     builder, count = lanes.builder, lanes.value.type.count
     odd = builder.mul(lanes.value, splat_constant(I32, INVERSE_OF_ODD_PART, count))
-    of_row = ir.Constant(vector(I32, OUTPUTS), list(SHIFTS))
-    down = builder.extract_element(of_row, builder.trunc(row, I32))
-    shift = builder.add(down, ir.Constant(I32, bits))
-    return Lanes(builder, builder.ashr(odd, splat(builder, shift, count)))
+    return Lanes(builder, builder.ashr(odd, splat_constant(I32, bits, count)))
 
 
 def _emit_plane(builder: Builder, target: Target, vectors: int, job: PlaneJob) -> None:

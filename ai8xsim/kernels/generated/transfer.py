@@ -15,12 +15,12 @@ from ai8xsim.kernels.generated.instructions import (
     Value,
     Vectors,
     after,
-    declared,
     fields_of,
     held_in_memory,
     in_vectors,
     load,
     moved,
+    prefetch,
     splat_constant,
     store,
     times,
@@ -70,10 +70,7 @@ def fetch_ahead(typing_context: Any, address: Any) -> Any:
     """Ask for the cache line at an address, which will be read soon."""
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        pointer = builder.inttoptr(args[0], ir.PointerType(I8))
-        hints = [ir.Constant(I32, number) for number in (0, 3, 1)]  # to read, to be kept, data
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
-        builder.call(declared(builder, "llvm.prefetch.p0", kind), [pointer, *hints])
+        prefetch(builder, args[0])
         return context.get_dummy_value()
 
     return types.void(types.int64), generate
