@@ -32,13 +32,12 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
     Raises InputError that says which value stands where and what to do.
     """
-    if (
-        isinstance(samples, np.ndarray)
-        and samples.dtype == INT8
-        and samples.shape[1:] == shape.chw
-        and len(samples)
-    ):
-        return Samples(samples, is_batch=True)  # nothing can be wrong with it
+    if isinstance(samples, np.ndarray) and samples.dtype == INT8:  # most often; then nothing can be wrong
+        chw = shape.chw
+        if samples.shape[1:] == chw and len(samples):
+            return Samples(samples, is_batch=True)
+        if samples.shape == chw:
+            return Samples(samples[np.newaxis], is_batch=False)
     array = as_array(samples)
     fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
     if fault is not None:

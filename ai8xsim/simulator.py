@@ -6,7 +6,7 @@ from typing import get_args
 import numpy.typing as npt
 
 from ai8xsim.engine.choose import choose_executor
-from ai8xsim.engine.computed import Computed, Keep, Series, layer_trace, output_indices
+from ai8xsim.engine.computed import Keep, Series, Tracer
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 from ai8xsim.samples import checked_samples
@@ -38,7 +38,7 @@ class Simulator:
         self.program = program
         self._arguments = (threads, target)
         self._executor = choose_executor(program, _threads(threads), target)
-        self._outputs = output_indices(program)
+        self._tracer = Tracer(program)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all", progress: Progress | None = None) -> Trace:
         """The trace of one sample or a batch; every sample starts with empty data buffers.
@@ -52,7 +52,7 @@ class Simulator:
             raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
         checked = checked_samples(samples, self.program.input_shape)
         computed = self._executor.run(checked.nchw, keep, progress)
-        return _trace(computed, self._outputs, checked.is_batch)
+        return self._tracer.trace(computed, is_batch=checked.is_batch)
 
     def session(self) -> "Session":
         """A series of runs between which the data buffers are kept, as on the chip."""
@@ -68,7 +68,7 @@ class Session:
 
     def __init__(self, program: Program, series: Series) -> None:
         self._program, self._series = program, series
-        self._outputs = output_indices(program)
+        self._tracer = Tracer(program)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all") -> Trace:
         """The trace of one sample or of several in turn; as `Simulator.run` otherwise."""
@@ -77,7 +77,7 @@ class Session:
         checked = checked_samples(samples, self._program.input_shape)
         computed = self._series.run(checked.nchw)
         kept = [entry for entry in computed if keep == "all" or entry.layer.is_output]
-        return _trace(kept, self._outputs, checked.is_batch)
+        return self._tracer.trace(kept, is_batch=checked.is_batch)
 
 
 def _threads(threads: int | None) -> int:
@@ -89,7 +89,3 @@ def _threads(threads: int | None) -> int:
     if threads < 1:
         raise ValueError(f"threads is {threads}; it must be 1 or more")
     return threads
-
-
-def _trace(computed: list[Computed], outputs: tuple[int, ...], is_batch: bool) -> Trace:
-    return Trace(tuple(layer_trace(entry, is_batch) for entry in computed), outputs)

@@ -85,7 +85,7 @@ class PortableExecutor:
     def collected(self, parts: Sequence[Mapping[int, Output]]) -> list[Computed]:
         """The outputs of all samples, layer by layer."""
         kept = [layer for layer in self._program.layers if layer.index in parts[0]]
-        return [_computed(layer, [part[layer.index] for part in parts]) for layer in kept]
+        return [joined(layer, [part[layer.index] for part in parts]) for layer in kept]
 
     def _map(self, work: Callable[[Data], Any], chunks: Sequence[Data]) -> Iterator[Any]:
         if self._threads == 1 or len(chunks) == 1:
@@ -114,11 +114,12 @@ def _channels_last(x_nchw: Int8) -> Data:
     return np.ascontiguousarray(x_nchw.transpose(0, 2, 3, 1))
 
 
-def _computed(layer: Layer, parts: Sequence[Output]) -> Computed:
+def joined(layer: Layer, parts: Sequence[Output]) -> Computed:
+    """A layer's outputs for some samples after another."""
     whole = parts[0].data if len(parts) == 1 else np.concatenate([part.data for part in parts])
     counts = [part.saturated for part in parts if part.saturated is not None]
     output = whole.astype(np.int32) if whole.dtype == np.int64 else whole
-    return Computed(layer, output, sum(counts) if counts else None)
+    return Computed(layer, output.transpose(0, 3, 1, 2), sum(counts) if counts else None)
 
 
 def _spent_outputs(layers: Sequence[Layer]) -> list[list[int]]:

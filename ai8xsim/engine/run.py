@@ -1,6 +1,7 @@
 """Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
 
 import os
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.handles import tell_call
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
-from ai8xsim.program import Program
+from ai8xsim.program import Layer, Program
 from ai8xsim.progress import Progress
 
 # Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be woken,
@@ -23,6 +24,7 @@ WORTH_THREADS = 40_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
 INT64, INT32 = 8, 4  # bytes
+KNOWN_LAYOUTS = 64  # for numbers of samples
 
 
 class GeneratedExecutor:
@@ -61,11 +63,30 @@ class GeneratedSeries:
 
 
 class Arena(NamedTuple):
-    """Memory for a run: activations, sums; and handles that know it and the plan, but no call yet."""
+    """Memory for a run: activations, sums; and handles that know it and the plan, and are told each call."""
 
     values: npt.NDArray[Any]
     sums: npt.NDArray[np.int32]
     handles: Handles
+
+
+class Result(NamedTuple):
+    """Where a layer's output lies among a call's outputs; the shape is (N, channels, rows, columns)."""
+
+    layer: Layer
+    counter: int  # of its saturated values, or -1
+    shape: tuple[int, int, int, int]
+    kind: np.dtype[Any]
+    first_byte: int
+    strides: tuple[int, int, int, int]
+
+
+class Layout(NamedTuple):
+    """The outputs of a call for so many samples."""
+
+    words: int  # of 8 bytes
+    first_bytes: tuple[int, int]  # of int32 and of int8
+    results: tuple[Result, ...]
 
 
 class Call(NamedTuple):
@@ -73,7 +94,7 @@ class Call(NamedTuple):
 
     samples: Int8
     outputs: npt.NDArray[np.int64]  # see `Handle`
-    first_bytes: tuple[int, int]  # of the outputs, of int32 and of int8
+    layout: Layout
 
 
 class Share(NamedTuple):
@@ -94,19 +115,18 @@ class Engine:
         self._lowered, self._target = lowered, target
         self._workers, self._threads = workers, workers.count + 1
         self._plan, self._work = lowered.plan, lowered.plan.work
+        self._layout_for = lru_cache(KNOWN_LAYOUTS)(partial(_layout, lowered))
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
     def run(self, x_nchw: Int8, progress: Progress | None) -> list[Computed]:
         """The emitted layers' outputs for samples (N, channels, rows, columns)."""
-        call, count = self._call(x_nchw), len(x_nchw)
-        chunk = self._samples_between_reports() if progress else count
-        for first in range(0, count, chunk):
-            end = min(first + chunk, count)
-            self._run(call, first, end)
-            if progress is not None:
-                progress(end, count)
-        return self._results(call)
+        call = self._call(x_nchw)
+        if progress is None:
+            self._run(call, 0, len(x_nchw))
+        else:
+            self._run_and_report(call, progress)
+        return _computed(call)
 
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
@@ -129,17 +149,22 @@ class Engine:
         """Like `run` for one sample after another; the arena's data buffers stay as they are."""
         call = self._call(x_nchw)
         self._drive(call, arena, Share(0, len(x_nchw), 1, first_step=self._lowered.clear_steps))
-        return self._results(call)
+        return _computed(call)
 
     def _call(self, x_nchw: Int8) -> Call:
-        count, lowered = len(x_nchw), self._lowered
         samples = x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
-        wide = INT64 * lowered.counts
-        activations = wide + INT32 * lowered.sums * count
-        outputs = np.empty(1 + (activations + lowered.activations * count) // INT64, np.int64)
-        if lowered.counts:
-            outputs[: lowered.counts] = 0
-        return Call(samples, outputs, (wide, activations))
+        layout, counts = self._layout_for(len(x_nchw)), self._lowered.counts
+        outputs = np.empty(layout.words, np.int64)
+        if counts:
+            outputs[:counts] = 0
+        return Call(samples, outputs, layout)
+
+    def _run_and_report(self, call: Call, progress: Progress) -> None:
+        count, chunk = len(call.samples), self._samples_between_reports()
+        for first in range(0, count, chunk):
+            end = min(first + chunk, count)
+            self._run(call, first, end)
+            progress(end, count)
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
@@ -158,16 +183,14 @@ class Engine:
 
     def _drive(self, call: Call, arena: Arena, share: Share) -> None:
         """Run samples in an arena, alone or with others."""
-        self._workers.run(self._handles(call, arena, share))
-
-    def _handles(self, call: Call, arena: Arena, share: Share) -> Handles:
-        handles = arena.handles.copy()
-        tell_call(handles, call.samples, call.outputs, (*call.first_bytes, *share))
-        return handles
+        tell_call(arena.handles, call.samples, call.outputs, (*call.layout.first_bytes, *share))
+        self._workers.run(arena.handles)
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
-        handles = self._handles(call, arena, share._replace(counters=_address(counters)))
+        handles = arena.handles.copy()  # which others may read when the arena serves the next call
+        shared = share._replace(counters=_address(counters))
+        tell_call(handles, call.samples, call.outputs, (*call.layout.first_bytes, *shared))
         memory = (self._plan, arena, call, counters)
         self._workers.call(Errand(handles, memory), self._sharers - 1)
         self._workers.run(handles)
@@ -196,9 +219,6 @@ class Engine:
         except IndexError:
             return self.new_arena()
 
-    def _results(self, call: Call) -> list[Computed]:
-        return [_computed(entry, call) for entry in self._lowered.emitted]
-
 
 def _processors() -> int:
     """That this process may use."""
@@ -220,14 +240,36 @@ def _rows_follow(x_nchw: Int8) -> bool:
     return bool(row_step == columns * column_step or rows == 1 or columns == 1)
 
 
-def _computed(entry: Emitted, call: Call) -> Computed:
-    shape, count = entry.layer.output_shape, len(call.samples)
-    wide, activations = call.first_bytes
-    sizes = (count, shape.rows, shape.columns, shape.channels)
-    output: npt.NDArray[Any]
-    if entry.is_wide:
-        output = np.ndarray(sizes, np.int32, call.outputs, wide + INT32 * entry.first * count)
-    else:
-        output = np.ndarray(sizes, np.int8, call.outputs, activations + entry.first * count)
-    saturated = int(call.outputs[entry.counter]) if entry.counter >= 0 else None
-    return Computed(entry.layer, output, saturated)
+def _computed(call: Call) -> list[Computed]:
+    outputs = call.outputs
+    return [
+        Computed(
+            layer,
+            np.ndarray(shape, kind, outputs, first_byte, strides),
+            int(outputs[counter]) if counter >= 0 else None,
+        )
+        for layer, counter, shape, kind, first_byte, strides in call.layout.results
+    ]
+
+
+def _layout(lowered: Lowered, count: int) -> Layout:
+    wide = INT64 * lowered.counts
+    activations = wide + INT32 * lowered.sums * count
+    words = 1 + (activations + lowered.activations * count) // INT64
+    results = (_result(entry, count, wide if entry.is_wide else activations) for entry in lowered.emitted)
+    return Layout(words, (wide, activations), tuple(results))
+
+
+def _result(entry: Emitted, count: int, first_byte: int) -> Result:
+    """first_byte: of all outputs of its type."""
+    shape, kind = entry.layer.output_shape, np.dtype(np.int32 if entry.is_wide else np.int8)
+    channels, rows, columns = shape.chw
+    size = kind.itemsize
+    strides = (
+        size * rows * columns * channels,
+        size,
+        size * columns * channels,
+        size * channels,
+    )
+    first_byte += size * entry.first * count
+    return Result(entry.layer, entry.counter, (count, channels, rows, columns), kind, first_byte, strides)

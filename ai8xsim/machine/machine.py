@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.computed import Computed, layer_trace, output_indices
-from ai8xsim.engine.portable import Output
+from ai8xsim.engine.computed import Tracer
+from ai8xsim.engine.portable import Output, joined
 from ai8xsim.errors import ResolveError
 from ai8xsim.machine.access import accesses
 from ai8xsim.machine.data_memory import DataMemory
 from ai8xsim.machine.ledger import Ledger, Misread
 from ai8xsim.machine.processors import processor_faults
-from ai8xsim.program import Layer, Program
+from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 from ai8xsim.samples import checked_samples
 from ai8xsim.trace import Trace
@@ -86,14 +86,6 @@ class Machine:
     def _trace(
         self, parts: list[dict[int, Output]], misreads: tuple[tuple[Misread, ...], ...], is_batch: bool
     ) -> MachineTrace:
-        layers = [_computed(layer, [part[layer.index] for part in parts]) for layer in self.program.layers]
-        shown = tuple(layer_trace(computed, is_batch) for computed in layers)
-        return MachineTrace(shown, output_indices(self.program), misreads)
-
-
-def _computed(layer: Layer, parts: list[Output]) -> Computed:
-    data = np.concatenate([part.data for part in parts])
-    counts = [part.saturated for part in parts if part.saturated is not None]
-    return Computed(
-        layer, data.astype(np.int32) if data.dtype == np.int64 else data, sum(counts) if counts else None
-    )
+        computed = [joined(layer, [part[layer.index] for part in parts]) for layer in self.program.layers]
+        tracer = Tracer(self.program)
+        return MachineTrace(tracer.layers(computed, is_batch=is_batch), tracer.outputs, misreads)

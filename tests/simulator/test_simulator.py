@@ -66,12 +66,12 @@ def _chunks_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def _first_chunk_counted(patch: pytest.MonkeyPatch) -> None:
-    complete = portable._computed
+    complete = portable.joined
 
-    def computed(layer: Any, parts: Any) -> Any:
+    def joined(layer: Any, parts: Any) -> Any:
         return complete(layer, parts)._replace(saturated=complete(layer, parts[:1]).saturated)
 
-    patch.setattr(portable, "_computed", computed)
+    patch.setattr(portable, "joined", joined)
 
 
 @pytest.mark.parametrize("plant", [_buffers_shared_by_all_runs, _chunks_out_of_order, _first_chunk_counted])
