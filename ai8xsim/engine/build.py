@@ -24,7 +24,7 @@ EFFORT = MappingProxyType(
     {
         Kind.LOAD: 32,
         Kind.FILL: 0,
-        Kind.MULTIPLY_CHANNELS: 16,
+        Kind.MULTIPLY_CHANNELS: 6,
         Kind.REQUANTIZE: 128,
         Kind.MAXIMUM: 8,
         Kind.AVERAGE: 32,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import gcd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from ai8xsim.engine.tiles import tile_corners, tile_inputs, tile_outputs, worth_
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
-from ai8xsim.kernels.generated.targets import FOUR
+from ai8xsim.kernels.generated.targets import FOUR, Target
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.program.operations import Activation, Convolution, Layer, OutputStage
 
@@ -255,18 +256,23 @@ class _Work:
 
     def _add_depthwise(self, output: Tensor, stage: OutputStage | None) -> None:
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
+        target, x = self._builder.target, self._x
         first = (-geometry.padding[0], -geometry.padding[1])
-        inputs = self._x.pixels(first, geometry.stride, (output.rows, output.columns))
+        inputs = x.pixels(first, geometry.stride, (output.rows, output.columns))
+        together = _pixels_as_one(target, x, output) if geometry.stride[1] == 1 else 1
         weight_ct = weight.reshape(len(weight), -1)
+        starts = np.tile(self._starts(weight_ct, stage), together)
+        channels = together * output.channels
         draft = Draft(
             Kind.MULTIPLY_CHANNELS,
             output.region,
-            (self._x.region,),
-            np.stack([output.pixels(), inputs], axis=1),
-            taps=_tap_offsets(self._x, geometry).reshape(-1),
-            weights=packing.pack_channel_weights(self._builder.target, weight_ct),
-            starts=self._starts(weight_ct, stage),
-            fields=self._fields(output, stage),
+            (x.region,),
+            np.stack([output.pixels(), inputs], axis=1)[::together],
+            taps=_tap_offsets(x, geometry).reshape(-1),
+            weights=packing.pack_channel_weights(target, np.tile(weight_ct, (together, 1))),
+            starts=packing.by_channel_vector(target, starts),
+            fields=self._fields(output, stage)
+            | {"channels": channels, "vectors": packing.vectors_of(target, channels)},
         )
         self._builder.add(draft)
 
@@ -384,6 +390,14 @@ def _parts(
             met = column.kernel
             run = range(met.start * step, met.stop * step) if by_columns else taps.all.run
             yield row, column, Met(row.kernel, run)
+
+
+def _pixels_as_one(target: Target, x: Tensor, output: Tensor) -> int:
+    """How many pixels that lie side by side are one with more channels, which fill the blocks of a depthwise step."""
+    channels, block = output.channels, target.marker.channel_vectors * target.lanes
+    together = block // gcd(channels, block)
+    fits = output.columns % together == 0 and channels % target.lanes == 0
+    return together if fits and x.pixel_step == output.pixel_step == channels else 1
 
 
 def _step_of_fours(offsets: Offsets) -> int:

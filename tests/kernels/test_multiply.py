@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ai8xsim.kernels.generated import depthwise, packing
+from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
@@ -290,14 +290,19 @@ def _with_others_behind(inputs: int, case: Case, weight_otr: Array, groups: int)
 
 
 @on_every_target
-@given(case=works())
+@given(case=works(), vectors=st.integers(1, 4), blocks=st.integers(1, 3))
 @settings(drawn, max_examples=150)
-def test_a_block_of_channels_sums_what_numpy_sums(target: Target, case: Case) -> None:
+def test_a_block_of_channels_sums_what_numpy_sums(
+    target: Target, case: Case, vectors: int, blocks: int
+) -> None:
     """Depthwise: channel c of a pixel meets the weights of output c alone."""
-    width = target.lanes - case.lanes_off % target.lanes
-    work = Work(target, case, depthwise.PIXELS, width)
+    vectors = min(vectors, target.marker.channel_vectors)
+    width = vectors * target.lanes - case.lanes_off % target.lanes
+    work = Work(target, case, blocks * target.marker.channel_pixels, width).repeat(blocks)
+    work.is_together = width == target.marker.channel_vectors * target.lanes
     weight_ct = values(case.seed + 2, (width, case.taps))
-    weights, starts = packing.pack_channel_weights(target, weight_ct), work.starts(weight_ct)
+    weights = packing.pack_channel_weights(target, weight_ct)
+    starts = packing.by_channel_vector(target, work.starts(weight_ct))
     before = work.outputs.copy()
     multiply_depthwise(target.marker, work.job(1, weights, starts))
     work.check(before, np.einsum("ptc,ct->pc", work.gathered(width), weight_ct.astype(np.int64)))

@@ -124,9 +124,14 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     for pixel, row in enumerate(sums):
-        address = moved(builder, job.outputs, after(builder, job.pixels, PAIR_BYTES * pixel), 4)
+        address = sums_address(builder, job, pixel)
         for place, values in enumerate(row):
             store(builder, values, after(builder, address, 4 * target.lanes * place))
+
+
+def sums_address(builder: Builder, job: Job, pixel: int) -> Value:
+    """Where the sums of a pixel go."""
+    return moved(builder, job.outputs, after(builder, job.pixels, PAIR_BYTES * pixel), 4)
 
 
 def input_address(builder: Builder, target: Target, job: Job, pixel: int) -> Value:
@@ -203,20 +208,30 @@ def emit_activations(builder: Builder, target: Target, job: Job | Results, sums:
 def _emit_packed(
     builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]], floor: Value
 ) -> None:
-    """Store whole vectors of activations, where they lie side by side, or of each pixel the channels that there are."""
-    vectors = len(sums[0])
+    store_packed(
+        builder, target, job, pack_pixels(builder, sums, job.shift, floor), (len(sums), len(sums[0]))
+    )
+
+
+def store_packed(
+    builder: Builder, target: Target, job: Job | Results, packed: list[Value], shape: tuple[int, int]
+) -> None:
+    """Store whole vectors of activations, where they lie side by side, or of each pixel the channels that there are.
+
+    packed: 64 bytes each.   shape: pixels, and the vectors of sums that each of them had.
+    """
+    pixels, vectors = shape
     together = FOUR // vectors
     size = FOUR * target.lanes // together  # bytes of a pixel
-    packed = pack_pixels(builder, sums, job.shift, floor)
     is_together = builder.icmp_signed("!=", job.is_together, ir.Constant(I64, 0))
-    if FOUR % vectors or len(sums) % together:
+    if FOUR % vectors or pixels % together:
         is_together = ir.Constant(I1, 0)
     with builder.if_else(is_together) as (whole, apart):
         with whole:
             for place, octets in enumerate(packed):
                 store(builder, octets, output_address(builder, target, job, place * together))
         with apart:
-            for pixel in range(len(sums)):
+            for pixel in range(pixels):
                 at = pixel % together * size
                 own = lanes_of(builder, packed[pixel // together], list(range(at, at + size)))
                 address = output_address(builder, target, job, pixel)

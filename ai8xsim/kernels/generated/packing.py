@@ -110,16 +110,29 @@ def pack_tile_weights(target: Target, weight_oihw: Int8) -> NDArray[np.uint8]:
 
 
 def pack_channel_weights(target: Target, weight_ct: Int8) -> NDArray[np.uint8]:
-    """Depthwise weights (channels, taps) as 16-bit integers: by vector, tap, lane."""
+    """Depthwise weights (channels, taps) as bytes: by block of channels, tap and lane 16-bit integers, or with masked
+    stores by block, tap, vector, lane: 4 bytes, of which only the vector's channel of these has its weight."""
     channels, taps = weight_ct.shape
-    vectors = vectors_of(target, channels)
-    filled = np.zeros((vectors * target.lanes, taps), np.int16)
+    together = target.marker.channel_vectors * target.lanes
+    blocks = -(-channels // together)
+    filled = np.zeros((blocks * together, taps), np.int8)
     filled[:channels] = weight_ct
-    return (
-        np.ascontiguousarray(filled.reshape(vectors, target.lanes, taps).transpose(0, 2, 1))
-        .view(np.uint8)
-        .ravel()
-    )
+    by_block = filled.reshape(blocks, together, taps).transpose(0, 2, 1)
+    if not target.masked_stores:
+        return np.ascontiguousarray(by_block.astype(np.int16)).view(np.uint8).ravel()
+    by_four = by_block.reshape(blocks, taps, 1, target.lanes, FOUR)
+    own = np.eye(FOUR, dtype=np.int8)[:, np.newaxis, :]
+    return (by_four * own).view(np.uint8).ravel()
+
+
+def by_channel_vector(target: Target, starts_c: Starts) -> Starts:
+    """Starts in the order of the lanes that depthwise blocks give to the channels."""
+    if not target.masked_stores:
+        return starts_c
+    together = FOUR * target.lanes
+    filled = np.zeros(-(-len(starts_c) // together) * together, np.int32)
+    filled[: len(starts_c)] = starts_c
+    return np.ascontiguousarray(filled.reshape(-1, target.lanes, FOUR).transpose(0, 2, 1)).ravel()
 
 
 def starts(target: Target, weight_ok: Int8, bias: NDArray[Any] | None, shift: int | None) -> Starts:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from ai8xsim.kernels.compiled import compiled_part, inlined
-from ai8xsim.kernels.generated import depthwise
 from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
@@ -14,9 +13,7 @@ from ai8xsim.kernels.generated.targets import CHAINS, FOUR
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
 
-BLOCK_OF_CHANNELS = depthwise.PIXELS
 WEIGHT_BYTES = 4  # of a lane, for a group of inputs, on every target
-CHANNEL_WEIGHT_BYTES = 2  # of a lane, for a tap
 START_BYTES = 4
 
 
@@ -65,12 +62,13 @@ def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
 
 @compiled_part
 def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
-    """The sums or activations of pixels, each channel by itself, a vector of channels at a time."""
-    for vector in range(step.vectors):
+    """The sums or activations of pixels, each channel by itself; the last block may reach beyond the range."""
+    together = run.target.channel_pixels
+    blocks = (pixels[1] - pixels[0] + together - 1) // together
+    for vector in range(0, step.vectors, run.target.channel_vectors):
         job = _channel_job(run, step, vector)
-        for pixel in range(pixels[0], pixels[1], BLOCK_OF_CHANNELS):
-            at_pixel = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixel), 1)
-            multiply_channels(run.target, at_pixel)
+        at_pixels = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixels[0]), blocks)
+        multiply_channels(run.target, at_pixels)
 
 
 @inlined
@@ -156,8 +154,9 @@ def _narrow_job(run: Run, step: Step) -> Job:
 
 @compiled_part
 def _channel_job(run: Run, step: Step, vector: int) -> Job:
-    """The work of a vector of channels; its inputs as well as its outputs lie further on."""
+    """The work of a block's vectors of channels; their inputs as well as their outputs lie further on."""
     plan, channel = run.plan, vector * run.target.lanes
+    width = step.channels - channel
     return Job(
         address_of(run.arena.values, step.source + channel),
         _outputs(run, step, channel),
@@ -166,13 +165,13 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
         address_of(plan.offsets, step.taps),
         step.tap_count,
         1,
-        plan.weights + step.weights + channel * step.tap_count * CHANNEL_WEIGHT_BYTES,
+        plan.weights + step.weights + channel * step.tap_count * run.target.channel_weight_bytes,
         0,
         plan.starts + START_BYTES * (step.starts + channel),
         step.shift,
         step.floor,
-        step.channels - channel,
-        0,
+        width,
+        width >= FOUR * run.target.lanes,
         step.is_wide,
         0,
     )

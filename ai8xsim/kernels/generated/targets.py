@@ -57,11 +57,15 @@ class TileBlocks(NamedTuple):
 
 class Avx512Vnni(NamedTuple):
     """Marks compiled functions for AVX-512 VNNI; like every marker it tells how memory holds a zero, the lanes of
-    a vector, and the most vectors in a block."""
+    a vector, the most vectors in a block; of depthwise blocks the pixels, the vectors of sums, and the bytes of a
+    channel's weight."""
 
     zero: int = 128
     lanes: int = 16
     most_vectors: int = 4
+    channel_pixels: int = 6
+    channel_vectors: int = 4
+    channel_weight_bytes: int = 4
 
 
 class AvxVnni(NamedTuple):
@@ -70,6 +74,9 @@ class AvxVnni(NamedTuple):
     zero: int = 128
     lanes: int = 8
     most_vectors: int = 2
+    channel_pixels: int = 4
+    channel_vectors: int = 1
+    channel_weight_bytes: int = 2
 
 
 class Avx2(NamedTuple):
@@ -78,6 +85,9 @@ class Avx2(NamedTuple):
     zero: int = 0
     lanes: int = 8
     most_vectors: int = 2
+    channel_pixels: int = 4
+    channel_vectors: int = 1
+    channel_weight_bytes: int = 2
 
 
 class Generic(NamedTuple):
@@ -86,6 +96,9 @@ class Generic(NamedTuple):
     zero: int = 0
     lanes: int = 4
     most_vectors: int = 2
+    channel_pixels: int = 4
+    channel_vectors: int = 1
+    channel_weight_bytes: int = 2
 
 
 Marker = Avx512Vnni | AvxVnni | Avx2 | Generic
