@@ -35,6 +35,7 @@ from tests.kernels.generated import (
 from tests.simulator.small_programs import program_of
 
 MOST = 40  # channels, pixels in a row
+MANY_CHANNELS = (64, 85, 130)
 LONGEST = 150  # row, some of the time: several of the largest blocks, and a rest
 AXES = tuple(permutations(range(4)))
 STEPS = (1, 1, 2, -1, -3)
@@ -65,6 +66,11 @@ def take_16_of_64(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
 
 
 @compiled
+def take_64_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
+    take_in(target, 64, 16, planes, pixels)
+
+
+@compiled
 def interleave_3(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
     interleave_in(target, 3, planes, pixels)
 
@@ -84,6 +90,7 @@ TAKEN_TOGETHER = {
     (4, 16): take_4_of_16,
     (16, 16): take_16_of_16,
     (16, 64): take_16_of_64,
+    (64, 16): take_64_of_16,
 }
 
 
@@ -177,7 +184,8 @@ def comes_back(target: Target, shape: Shape, samples: int, layouts: list[Layout]
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
-    channels, is_1d = draw(st.integers(1, MOST)), draw(st.booleans())
+    channels = draw(st.one_of(st.integers(1, MOST), st.sampled_from(MANY_CHANNELS)))
+    is_1d = draw(st.booleans())
     if is_1d:
         return Shape(channels, draw(st.integers(1, LONGEST)), 1, is_1d=True)
     columns = draw(st.one_of(st.integers(1, MOST), st.integers(1, LONGEST)))

@@ -49,7 +49,7 @@ class Pixels(NamedTuple):
 
 @intrinsic(prefer_literal=True)
 def take_in(typing_context: Any, target: Any, channels: Any, count: Any, planes: Any, pixels: Any) -> Any:
-    """Write `count` pixels of some channels; both are literals: 1, 4 or 16 channels; PIXELS or a multiple of it."""
+    """Write `count` pixels of some channels; both are literals: 1, 4, 16 or 64 channels; PIXELS or a multiple of it."""
     facts, lanes = target_of(target.instance_class), int(count.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
@@ -170,6 +170,10 @@ def _transposed(builder: Builder, planes: list[Value]) -> Iterator[tuple[int, Va
         for pixel in range(count):
             places = [count * channel + pixel for channel in range(len(planes))]
             yield pixel, _picked(builder, joined, places)
+        return
+    if len(planes) > PIXELS:  # squares side by side, each of whose bytes are channels of the same pixel
+        joined = [_joined(builder, planes[first::PIXELS]) for first in range(PIXELS)]
+        yield from enumerate(_transposed_squares(builder, joined))
         return
     for place, values in enumerate(_transposed_squares(builder, planes)):
         for first in range(0, count, PIXELS):

@@ -222,6 +222,9 @@ def _load_block(target: Any, shape: Range, source: InputPlanes, output: Pixels) 
     """shape: channels, pixels."""
     channels, count = shape
     channel = 0
+    while channels - channel >= 64 and count == PIXELS:
+        take_in(target, 64, 16, _from_channel(source, channel), output)
+        channel += 64
     while channels - channel >= 16:
         planes = _from_channel(source, channel)
         if count == 4 * PIXELS:
