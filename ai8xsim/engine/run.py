@@ -265,11 +265,7 @@ def _result(entry: Emitted, count: int, first_byte: int) -> Result:
     shape, kind = entry.layer.output_shape, np.dtype(np.int32 if entry.is_wide else np.int8)
     channels, rows, columns = shape.chw
     size = kind.itemsize
-    strides = (
-        size * rows * columns * channels,
-        size,
-        size * columns * channels,
-        size * channels,
-    )
+    pixel_step = size * channels
+    strides = (pixel_step * columns * rows, size, pixel_step * columns, pixel_step)
     first_byte += size * entry.first * count
     return Result(entry.layer, entry.counter, (count, channels, rows, columns), kind, first_byte, strides)

@@ -1,5 +1,6 @@
 """Traces: finding the first difference, digests, look-up, saving and loading."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -201,6 +202,17 @@ def test_a_digest_is_sha256_of_little_endian_int32_channel_by_channel(
     for same in (values, values.astype(np.int64), values.astype(">i4"), backwards):
         assert digest_of(same) == expected
     assert layer_of(0, None, values).digest == expected
+
+
+def test_another_output_has_a_digest_of_its_own_and_is_frozen() -> None:
+    layer = layer_of(3, "conv", [[[1, 2]]])
+    before = layer.digest
+    other = layer.with_output(np.array([[[[3, 4]]]], np.int8), 7, is_batch=True)
+    assert (other.index, other.name, other.operator, other.shape) == (3, "conv", "conv2d", (1, 1, 2))
+    assert (other.saturated, other.is_batch, other.digests) == (7, True, (digest_by_hand([[[3, 4]]]),))
+    assert (layer.digest, layer.output.tolist()) == (before, [[[1, 2]]])
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        other.saturated = 0  # type: ignore[misc]
 
 
 def test_a_digest_of_wide_values_holds_all_of_their_bits() -> None:
