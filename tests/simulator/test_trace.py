@@ -1,6 +1,5 @@
 """Traces: finding the first difference, digests, look-up, saving and loading."""
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -211,7 +210,7 @@ def test_another_output_has_a_digest_of_its_own_and_is_frozen() -> None:
     assert (other.index, other.name, other.operator, other.shape) == (3, "conv", "conv2d", (1, 1, 2))
     assert (other.saturated, other.is_batch, other.digests) == (7, True, (digest_by_hand([[[3, 4]]]),))
     assert (layer.digest, layer.output.tolist()) == (before, [[[1, 2]]])
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(FrozenInstanceError):
         other.saturated = 0  # type: ignore[misc]
 
 
