@@ -64,7 +64,10 @@ class Simulator:
 
 
 class Session:
-    """Runs samples one after another; data buffers live on from sample to sample and from run to run."""
+    """Runs samples one after another; data buffers live on from sample to sample and from run to run.
+
+    Only one thread may use it at a time.
+    """
 
     def __init__(self, program: Program, series: Series) -> None:
         self._program, self._series = program, series

@@ -16,10 +16,12 @@ from ai8xsim.kernels.generated.winograd import PRODUCTS
 
 # Values of activations that should stay in a core's cache; as many samples go together as fit.
 CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
-# Rows that the last block of a step may take too many, and values that its last run may read too many.
+# Rows that the last block of a step may take too many (large blocks are only taken where they are full), and values
+# that its last run may read too many.
 EXTRA_PIXELS, EXTRA_VALUES = 16, 256
 ALIGNMENT = 64
-# What a value of a step takes, and each pixel of any step, in multiplications of the same time (measured on Zen 5).
+# What a value of a step takes, and each pixel of any step, in multiplications of the same time (measured on Zen 5;
+# depthwise with AVX-512 on Emerald Rapids, otherwise it is more).
 EFFORT = MappingProxyType(
     {
         Kind.LOAD: 32,

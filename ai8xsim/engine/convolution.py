@@ -259,7 +259,7 @@ class _Work:
         target, x = self._builder.target, self._x
         first = (-geometry.padding[0], -geometry.padding[1])
         inputs = x.pixels(first, geometry.stride, (output.rows, output.columns))
-        together = _pixels_as_one(target, x, output) if geometry.stride[1] == 1 else 1
+        together = _pixels_as_one(target, geometry, x, output)
         weight_ct = weight.reshape(len(weight), -1)
         starts = np.tile(self._starts(weight_ct, stage), together)
         channels = together * output.channels
@@ -308,7 +308,8 @@ class _Work:
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
         starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
         is_whole, is_together = met.run == taps.all.run, self._is_together(packed, pixels, output)
-        pixel_step = _step_of_fours(pixels[:, 1])
+        may_be_even = packed.narrow or output.channels <= target.lanes  # as only blocks of one vector are
+        pixel_step = _step_of_fours(pixels[:, 1]) if may_be_even else 0
         numbers = {
             "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
@@ -392,12 +393,13 @@ def _parts(
             yield row, column, Met(row.kernel, run)
 
 
-def _pixels_as_one(target: Target, x: Tensor, output: Tensor) -> int:
+def _pixels_as_one(target: Target, geometry: ConvolutionGeometry, x: Tensor, output: Tensor) -> int:
     """How many pixels that lie side by side are one with more channels, which fill the blocks of a depthwise step."""
     channels, block = output.channels, target.marker.channel_vectors * target.lanes
     together = block // gcd(channels, block)
     fits = output.columns % together == 0 and channels % target.lanes == 0
-    return together if fits and x.pixel_step == output.pixel_step == channels else 1
+    is_dense = geometry.stride[1] == 1 and x.pixel_step == output.pixel_step == channels
+    return together if fits and is_dense else 1
 
 
 def _step_of_fours(offsets: Offsets) -> int:

@@ -111,11 +111,12 @@ class PortableSeries:
 
 
 def _channels_last(x_nchw: Int8) -> Data:
-    return np.ascontiguousarray(x_nchw.transpose(0, 2, 3, 1))
+    """A copy in any case: outputs may be views of it, and whose samples these are may change them."""
+    return np.array(x_nchw.transpose(0, 2, 3, 1), order="C")
 
 
 def joined(layer: Layer, parts: Sequence[Output]) -> Computed:
-    """A layer's outputs for some samples after another."""
+    """A layer's output for all samples, of which each part is some."""
     whole = parts[0].data if len(parts) == 1 else np.concatenate([part.data for part in parts])
     counts = [part.saturated for part in parts if part.saturated is not None]
     output = whole.astype(np.int32) if whole.dtype == np.int64 else whole

@@ -147,8 +147,8 @@ class Engine:
 
     def continue_run(self, x_nchw: Int8, arena: Arena) -> list[Computed]:
         """Like `run` for one sample after another; the arena's data buffers stay as they are."""
-        call = self._call(x_nchw)
-        self._drive(call, arena, Share(0, len(x_nchw), 1, first_step=self._lowered.clear_steps))
+        call, own = self._call(x_nchw), arena._replace(handles=arena.handles.copy())
+        self._drive(call, own, Share(0, len(x_nchw), 1, first_step=self._lowered.clear_steps))
         return _computed(call)
 
     def _call(self, x_nchw: Int8) -> Call:

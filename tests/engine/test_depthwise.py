@@ -33,6 +33,36 @@ def programs(draw: st.DrawFn) -> Program:
     return depthwise_program(channels, columns, f"pad: {pad}{shift}{result}")
 
 
+@st.composite
+def programs_of_several(draw: st.DrawFn) -> Program:
+    """Depthwise layers, some dilated or of one dimension, and a layer behind, whose borders they must not touch."""
+    channels, columns = draw(st.sampled_from([5, 16, 32, 64, 80, 96])), draw(st.sampled_from([6, 7, 8, 16]))
+    groups = f"groups: {channels}, activate: ReLU"
+    if draw(st.booleans()):
+        layers = (
+            f"- {{op: conv1d, kernel_size: 3, pad: 1, {groups}}}\n- {{op: conv1d, kernel_size: 3, pad: 2}}"
+        )
+        weights = random_int8(0, channels, 1, 3), random_int8(1, 4, channels, 3)
+        return program_of(layers, *weights, input_shape=(channels, columns), device=MAX78002)
+    dilation = draw(st.sampled_from(["", "pad: 2, dilation: 2, "]))
+    layers = f"- {{op: conv2d, {dilation or 'pad: 1, '}{groups}}}\n- {{op: conv2d, pad: 1}}"
+    weights = random_int8(0, channels, 1, 3, 3), random_int8(1, 4, channels, 3, 3)
+    return program_of(layers, *weights, input_shape=(channels, 6, columns), device=MAX78002)
+
+
+@on_every_target
+@given(program=programs_of_several(), count=st.integers(1, 5), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_layers_behind_read_what_depthwise_layers_left(
+    target: Target, program: Program, count: int, seed: int
+) -> None:
+    samples = random_int8(seed, count, *program.input_shape.array_shape)
+    found, expected = (
+        Simulator(program, target=name).run(samples, keep="outputs") for name in (target.name, "portable")
+    )
+    assert found.first_difference(expected) is None
+
+
 @on_every_target
 @given(program=programs(), count=st.integers(1, 4), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)

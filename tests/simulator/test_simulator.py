@@ -14,6 +14,7 @@ from ai8xsim import MAX78000, MAX78002, InputError, Options, Program, Simulator,
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.engine import portable
 from ai8xsim.engine.portable import PortableExecutor
+from ai8xsim.kernels.generated.targets import available_targets
 
 from .networks_drawn import DrawnNetwork, networks
 from .slow_machine import slow_trace
@@ -530,3 +531,13 @@ def test_the_last_layer_is_wide_by_its_key_or_by_an_option(option: int | None) -
     program = program_of(layer, [[[[127]]]], input_shape=(1, 1, 1), options=Options(output_width=option))
     trace = Simulator(program).run([[[-128]]])
     assert (trace.output.item(), trace.output.dtype, trace.layers[0].saturated) == (-16256, np.int32, None)
+
+
+@pytest.mark.parametrize("target", [*(target.name for target in available_targets()), "portable"])
+def test_an_output_does_not_change_with_the_samples(target: str) -> None:
+    """Not even where a layer only hands them on."""
+    program = program_of("- {op: none}", input_shape=(1, 4, 4))
+    samples = random_int8(0, 2, 1, 4, 4)
+    trace, wanted = Simulator(program, target=target).run(samples), samples.copy()
+    samples[:] = 0
+    assert np.array_equal(trace.output, wanted)

@@ -107,8 +107,8 @@ def for_each_block(builder: Builder, job: Job, pixels: int, emit: Callable[[Job]
 
 
 def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> None:
-    known = range(0, block.pixels, FOUR if block.is_even else 1)
-    inputs = [input_address(builder, target, job, pixel) for pixel in known]
+    firsts = range(0, block.pixels, FOUR if block.is_even else 1)
+    inputs = [input_address(builder, target, job, pixel) for pixel in firsts]
     emit_results(builder, target, job, _emit_sums(builder, target, block, job, inputs))
 
 
@@ -149,7 +149,10 @@ def output_address(builder: Builder, target: Target, job: Job | Results, pixel: 
 def _emit_sums(
     builder: Builder, target: Target, block: Block, job: Job, inputs: list[Value]
 ) -> list[list[Value]]:
-    """The sums of each pixel, in vectors; LLVM keeps them in registers, since they are only read and written whole."""
+    """The sums of each pixel, in vectors; LLVM keeps them in registers, since they are only read and written whole.
+
+    inputs: where those of each pixel begin, or of every fourth one in an even block.
+    """
     kind, size = vector(I32, target.lanes), 4 * target.lanes
     starts = [load(builder, after(builder, job.starts, size * at), kind, 4) for at in range(block.vectors)]
     zero = ir.Constant(kind, [0] * target.lanes)
@@ -165,12 +168,13 @@ def _emit_sums(
         offset = load(builder, builder.add(job.taps, times(builder, tap, 4)), I32, 4)
         step = times(builder, builder.sext(offset, I64), target.value_bytes)
         runs = [builder.add(address, step) for address in inputs]
-        evenly = EvenAddresses(builder, runs, times(builder, job.input_step, target.value_bytes))
+        input_step = times(builder, job.input_step, target.value_bytes)
+        fours = EvenAddresses(builder, runs, input_step) if block.is_even else None
         groups = builder.udiv(job.groups, ir.Constant(I64, block.chains))
         with rolled(builder, groups) as group:
             for chain in range(block.chains):
                 at = builder.add(times(builder, group, 4 * block.chains), ir.Constant(I64, 4 * chain))
-                places = evenly.following(4) if block.is_even else [builder.add(run, at) for run in runs]
+                places = fours.following(4) if fours else [builder.add(run, at) for run in runs]
                 _emit_group(builder, target, weights, places, sums, chain)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [[_total(builder, chains) for chains in row] for row in sums]

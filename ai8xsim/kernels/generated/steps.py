@@ -21,7 +21,9 @@ class Kind(IntEnum):
     LOAD = 0  # sample to activations
     FILL = 1  # zeros
     MULTIPLY = 2  # convolution: activations to activations or sums
-    MULTIPLY_CHANNELS = 3  # depthwise convolution, likewise
+    MULTIPLY_CHANNELS = (
+        3  # depthwise convolution, likewise; pixels side by side may be one with more channels
+    )
     REQUANTIZE = 4  # sums to activations, counting what saturates
     MAXIMUM = 5  # activations to activations; with one tap, a copy
     AVERAGE = 6  # likewise
