@@ -40,6 +40,7 @@ from ai8xsim.kernels.generated.instructions import (
 )
 from ai8xsim.kernels.generated.microkernel import (
     Job,
+    emit_by_width,
     emit_results,
     for_each_block,
     input_address,
@@ -48,7 +49,6 @@ from ai8xsim.kernels.generated.microkernel import (
 )
 from ai8xsim.kernels.generated.targets import FOUR, Target, target_of
 
-LANES, VECTOR = 16, 64  # of a vector with masked stores: sums, activations
 Rows = list[list[Value]]
 
 
@@ -78,14 +78,12 @@ def _emit_singly(builder: Builder, target: Target, job: Job) -> None:
 def _emit_fours(builder: Builder, target: Target, job: Job) -> None:
     """Activations are multiplied by fours, of which one counts."""
     rows = _emit_sums(builder, target, job, _products_of_fours)
-    is_wide = builder.icmp_signed("!=", job.is_wide, ir.Constant(I64, 0))
-    with builder.if_else(is_wide, likely=False) as (wide, narrow):
-        with wide:
-            _store_sums(builder, job, rows)
-        with narrow:
-            packed = pack_rows(builder, rows, job.shift, builder.trunc(job.floor, I32))
-            ordered = [_bytes_in_order(builder, octets) for octets in packed]
-            store_packed(builder, target, job, ordered, (len(rows), FOUR))
+    emit_by_width(
+        builder,
+        job,
+        lambda: _store_sums(builder, target, job, rows),
+        lambda: _store_activations(builder, target, job, rows),
+    )
 
 
 def _emit_sums(builder: Builder, target: Target, job: Job, products: Any) -> Rows:
@@ -117,8 +115,9 @@ def _products_of_each(
 def _products_of_fours(
     builder: Builder, target: Target, weights: Value, inputs: list[Value], sums: Rows
 ) -> None:
-    octets = vector(I8, VECTOR)
-    factors = [load(builder, after(builder, weights, VECTOR * at), octets, 4) for at in range(FOUR)]
+    size = FOUR * target.lanes
+    octets = vector(I8, size)
+    factors = [load(builder, after(builder, weights, size * at), octets, 4) for at in range(FOUR)]
     for address, row in zip(inputs, sums, strict=True):
         activations = load(builder, address, octets)
         for total, factor in zip(row, factors, strict=True):
@@ -132,20 +131,27 @@ def _widened(builder: Builder, target: Target, address: Value) -> Value:
     return builder.sext(load(builder, address, vector(I16, target.lanes)), kind)
 
 
+def _store_activations(builder: Builder, target: Target, job: Job, rows: Rows) -> None:
+    packed = pack_rows(builder, rows, job.shift, builder.trunc(job.floor, I32))
+    ordered = [_bytes_in_order(builder, octets) for octets in packed]
+    store_packed(builder, target, job, ordered, (len(rows), FOUR))
+
+
 def _bytes_in_order(builder: Builder, octets: Value) -> Value:
     """Packed activations, of which each quarter has four of the first vector, four of the second, ..., by channel."""
     places = [FOUR * (place % FOUR) + place // FOUR for place in range(FOUR * FOUR)]
-    return bytes_within_quarters(builder, octets, ir.Constant(vector(I8, VECTOR), places * FOUR))
+    return bytes_within_quarters(builder, octets, ir.Constant(octets.type, places * FOUR))
 
 
-def _store_sums(builder: Builder, job: Job, rows: Rows) -> None:
+def _store_sums(builder: Builder, target: Target, job: Job, rows: Rows) -> None:
     """Those of vectors in which a channel is, by channel."""
+    lanes = target.lanes
     for pixel, (first, second, third, fourth) in enumerate(rows):
         halves = [_one_behind_another(builder, *pair) for pair in ((first, second), (third, fourth))]
         every = _one_behind_another(builder, *halves)
         address = sums_address(builder, job, pixel)
-        for part in range(0, VECTOR, LANES):
-            by_channel = [channel % FOUR * LANES + channel // FOUR for channel in range(part, part + LANES)]
+        for part in range(0, FOUR * lanes, lanes):
+            by_channel = [channel % FOUR * lanes + channel // FOUR for channel in range(part, part + lanes)]
             with builder.if_then(builder.icmp_signed(">", job.width, ir.Constant(I64, part))):
                 store(builder, lanes_of(builder, every, by_channel), after(builder, address, 4 * part))
 

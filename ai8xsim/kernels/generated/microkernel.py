@@ -114,12 +114,24 @@ def _emit_block(builder: Builder, target: Target, block: Block, job: Job) -> Non
 
 def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:
     """Store each pixel's sums, or the activations that they make."""
+    emit_by_width(
+        builder,
+        job,
+        lambda: _emit_stores(builder, target, job, sums),
+        lambda: emit_activations(builder, target, job, sums),
+    )
+
+
+def emit_by_width(
+    builder: Builder, job: Job, emit_sums: Callable[[], None], emit_narrow: Callable[[], None]
+) -> None:
+    """The code for jobs whose results are sums, and for others."""
     is_wide = builder.icmp_signed("!=", job.is_wide, ir.Constant(I64, 0))
     with builder.if_else(is_wide, likely=False) as (wide, narrow):
         with wide:
-            _emit_stores(builder, target, job, sums)
+            emit_sums()
         with narrow:
-            emit_activations(builder, target, job, sums)
+            emit_narrow()
 
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:

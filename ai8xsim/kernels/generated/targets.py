@@ -186,8 +186,8 @@ def _blocks(*rows: tuple[int, tuple[int, ...]]) -> tuple[Block, ...]:
     )
 
 
-# 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10. Of 24
-# pixels the addresses would not find room; of 16 some do not, which still pays where four pixels are not even.
+# 32 registers hold 24 sums, the weights of the vectors and a pixel; 16 registers hold 12 or 10. The addresses
+# of 24 pixels would not find room; of 16 some do not, which still pays where four pixels are not even.
 _OF_32_REGISTERS = (
     Block(24, 1, is_even=True),
     *_blocks((1, (16, 4)), (2, (8, 4)), (3, (8, 4)), (4, (6, 4, 2))),
