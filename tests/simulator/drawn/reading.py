@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from ai8xsim.program.operations import Shape, Source
 
-from .sketch import Origin, Pen, any_case, layer_reference
+from .sketch import LONGEST_SIDE, Origin, Pen, any_case, layer_reference
 
 READING = (
     ("before",) * 6 + ("one",) * 3 + ("channels",) * 3 + ("operands",) * 2 + ("pixels",) * 3 + ("shift",)
@@ -56,7 +56,9 @@ def _gathered(pen: Pen, mode: str) -> list[Origin]:
         fitting = [o for o in fitting if o.shape[1:3] != anchor.shape[1:3]] or fitting
     wanted = pen.one_of((2, 2, 2, 3, 4, 16) if mode == "operands" else (2, 2, 3))
     wanted = min(wanted, max(2, MOST_VALUES // (anchor.shape.channels * anchor.shape.pixels)))
-    return [anchor, *(pen.one_of(fitting) for _ in range(wanted - 1))]
+    gathered = [anchor, *(pen.one_of(fitting) for _ in range(wanted - 1))]
+    is_longer = mode == "pixels" and sum(origin.shape.pixels for origin in gathered) > LONGEST_SIDE
+    return [anchor] if is_longer else gathered
 
 
 def _shifted_window(pen: Pen) -> tuple[Shape, int, bool] | None:

@@ -2,7 +2,7 @@
 
 from ai8xsim.program.operations import Shape
 
-from .sketch import MOST_CHANNELS, Pen, Pool, divisors, pair_text
+from .sketch import LONGEST_SIDE, MOST_CHANNELS, Pen, Pool, divisors, pair_text
 
 POOLS = ("max_pool", "avg_pool", "avg_pool", "max_pool avg_pool", "")
 
@@ -28,7 +28,8 @@ def draw_reshape(pen: Pen, shape: Shape, must: bool) -> Shape:
 def _in_dim(pen: Pen, shape: Shape) -> Shape:
     values, channels = shape.channels * shape.pixels, shape.channels
     if pen.chance(40):
-        channels = pen.one_of([n for n in divisors(values) if n <= MOST_CHANNELS])
+        possible = [n for n in divisors(values) if n <= MOST_CHANNELS and values // n <= LONGEST_SIDE]
+        channels = pen.one_of(possible or [channels])
     pixels = values // channels
     if pen.chance(30):
         pen.keys["in_dim"] = str(pixels)

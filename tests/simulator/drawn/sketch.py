@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 INT8_BOUND, INT32_BOUND = 1 << 7, 1 << 31
 MOST_CHANNELS = 72
+LONGEST_SIDE = 4096  # that a description can state
 PERCENT = st.integers(0, 99)
 
 

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ai8xsim.program.operations import Shape
 
-from .sketch import Kernel, Pen, Window, divisors
+from .sketch import LONGEST_SIDE, Kernel, Pen, Window, divisors
 
 ACTIVATIONS = {"none": "None", "relu": "ReLU", "abs": "Abs"}
 WITHOUT_EFFECT = {
@@ -52,7 +52,7 @@ def draw_insertion(pen: Pen, output: Shape, bound: int) -> None:
     fitting = [(w, rows) for w in pen.sketch.windows for rows in _rows_that_fit(w.shape, output)]
     if fitting:
         window, rows = pen.one_of(fitting)
-    elif len(pen.sketch.windows) < 2:
+    elif len(pen.sketch.windows) < 2 and output.pixels <= LONGEST_SIDE:
         window, rows = _fitting_window(pen, output)
     else:
         return
@@ -73,7 +73,7 @@ def _fitting_window(pen: Pen, output: Shape) -> tuple[Window, int]:
     columns = output.pixels // rows
     if rows == 1:  # then one row may stand for several
         rows = pen.one_of((1, 1, 2))
-    length = rows + pen.one_of(range(4))
+    length = min(rows + pen.one_of(range(4)), LONGEST_SIDE)
     shape = Shape(output.channels, length, columns, is_1d=columns == 1 and pen.chance(50))
     return add_window(pen.draw, pen.sketch.windows, shape), rows
 
