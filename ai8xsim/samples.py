@@ -12,6 +12,7 @@ from ai8xsim.program import Shape
 
 Array = npt.NDArray[Any]
 INT8 = np.dtype(np.int8)
+SAMPLES_AXES = 4
 
 
 class Samples(NamedTuple):
@@ -32,18 +33,14 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
     Raises InputError that says which value stands where and what to do.
     """
-    if isinstance(samples, np.ndarray) and samples.dtype == INT8:  # most often; then nothing can be wrong
-        chw = shape.chw
-        if samples.shape[1:] == chw and len(samples):
-            return Samples(samples, is_batch=True)
-        if samples.shape == chw:
-            return Samples(samples[np.newaxis], is_batch=False)
-    array = as_array(samples)
-    fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
-    if fault is not None:
-        raise InputError([fault])
-    is_batch = array.shape not in _accepted(shape)
-    return Samples(array.reshape(-1, *shape.chw).astype(np.int8, copy=False), is_batch)
+    array, accepted = as_array(samples), _accepted(shape)
+    is_sample = array.shape in accepted
+    if array.dtype != INT8 or not (is_sample or _is_batch(array, accepted)):
+        fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
+        if fault is not None:
+            raise InputError([fault])
+        array = array.astype(np.int8)
+    return Samples(array if array.ndim == SAMPLES_AXES else array.reshape(-1, *shape.chw), not is_sample)
 
 
 def as_array(values: object) -> Array:
@@ -85,12 +82,18 @@ def integer_fault(array: Array) -> Diagnostic | None:
 
 def _accepted(shape: Shape) -> tuple[tuple[int, ...], ...]:
     """The shapes of one sample: 1D data may have a last axis of 1, or lack it."""
-    return (shape.chw, shape.chw[:2]) if shape.columns == 1 else (shape.chw,)
+    chw = shape.chw
+    return (chw, chw[:2]) if chw[2] == 1 else (chw,)
+
+
+def _is_batch(array: Array, accepted: tuple[tuple[int, ...], ...]) -> bool:
+    """Whether it is a batch of samples of a shape that is accepted."""
+    return array.shape[1:] in accepted and len(array) > 0
 
 
 def _rank_or_shape_fault(array: Array, shape: Shape) -> Diagnostic | None:
     accepted = _accepted(shape)
-    if array.shape in accepted or (array.ndim > 1 and len(array) > 0 and array.shape[1:] in accepted):
+    if array.shape in accepted or _is_batch(array, accepted):
         return None
     wanted = f"{shape.array_shape} or a batch (N, {', '.join(map(str, shape.array_shape))})"
     message = f"samples have the shape {array.shape}, the program takes {wanted}"

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy.typing as npt
 
 from ai8xsim.engine.choose import choose_executor
-from ai8xsim.engine.computed import Keep, Series, Tracer
+from ai8xsim.engine.executor import Keep, Series
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 from ai8xsim.samples import checked_samples
@@ -38,7 +38,7 @@ class Simulator:
         self.program = program
         self._arguments = (threads, target)
         self._executor = choose_executor(program, _threads(threads), target)
-        self._tracer = Tracer(program)
+        self._outputs = program.outputs
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all", progress: Progress | None = None) -> Trace:
         """The trace of one sample or a batch; every sample starts with empty data buffers.
@@ -51,8 +51,7 @@ class Simulator:
         if keep not in KEEP:
             raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
         checked = checked_samples(samples, self.program.input_shape)
-        computed = self._executor.run(checked.nchw, keep, progress)
-        return self._tracer.trace(computed, is_batch=checked.is_batch)
+        return Trace(self._executor.run(checked, keep, progress), self._outputs)
 
     def session(self) -> "Session":
         """A series of runs between which the data buffers are kept, as on the chip."""
@@ -71,16 +70,15 @@ class Session:
 
     def __init__(self, program: Program, series: Series) -> None:
         self._program, self._series = program, series
-        self._tracer = Tracer(program)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all") -> Trace:
         """The trace of one sample or of several in turn; as `Simulator.run` otherwise."""
         if keep not in KEEP:
             raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
         checked = checked_samples(samples, self._program.input_shape)
-        computed = self._series.run(checked.nchw)
-        kept = [entry for entry in computed if keep == "all" or entry.layer.is_output]
-        return self._tracer.trace(kept, is_batch=checked.is_batch)
+        layers, outputs = self._series.run(checked), self._program.outputs
+        kept = (layer for layer in layers if keep == "all" or layer.index in outputs)
+        return Trace(tuple(kept), outputs)
 
 
 def _threads(threads: int | None) -> int:

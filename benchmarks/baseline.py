@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ai8xsim.engine.computed import Keep
+from ai8xsim.engine.executor import Keep
 from ai8xsim.kernels.geometry import ConvolutionGeometry, Pair
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import (

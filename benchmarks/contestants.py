@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim import Program, Simulator, Trace
-from ai8xsim.engine.computed import Keep
+from ai8xsim.engine.executor import Keep
 from benchmarks.baseline import SLICE, NumpyNetwork
 from benchmarks.measure import fastest
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ai8xsim import Trace
-from ai8xsim.engine.computed import Keep
+from ai8xsim.engine.executor import Keep
 from benchmarks.cases import Case
 from benchmarks.contestants import CONTESTANTS, KERNELS, NUMPY, OURS, Entrant, UnfitError, Work, entry
 from benchmarks.measure import LEAST_ROUNDS, PAUSE_SECONDS, Run, Timing, interleaved, once

@@ -61,7 +61,7 @@ def torch_trace(program: Program, samples: npt.ArrayLike) -> Trace:
     run = Run(program, x)
     with torch.inference_mode():
         layers = tuple(_layer_trace(layer, run.layer(layer), checked.is_batch) for layer in program.layers)
-    return Trace(layers, tuple(layer.index for layer in program.layers if layer.is_output))
+    return Trace(layers, program.outputs)
 
 
 class Run:

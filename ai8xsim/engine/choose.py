@@ -1,6 +1,6 @@
 """Which kernels run a program."""
 
-from ai8xsim.engine.computed import Executor
+from ai8xsim.engine.executor import Executor
 from ai8xsim.engine.lower import lowerable
 from ai8xsim.engine.portable import PortableExecutor
 from ai8xsim.engine.run import GeneratedExecutor

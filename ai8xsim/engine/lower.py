@@ -161,7 +161,7 @@ class _Lowering:
             self._update_buffer(layer, layer.buffer_update)
 
     def _count(self, layer: Layer) -> int:
-        """Where the layer's saturated values are counted: as often as `Computed.saturated` says anything."""
+        """Where the layer's saturated values are counted: as often as `LayerTrace.saturated` says anything."""
         rounds = layer.convolution is not None and layer.output_stage.bits == 8
         combines = (
             layer.convolution is None and layer.elementwise is not None and layer.elementwise.pool_first

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.blocks import operand_blocks
-from ai8xsim.engine.computed import Computed, Int8, Keep
+from ai8xsim.engine.executor import Keep, LayerTraces, traced
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import (
@@ -24,6 +24,8 @@ from ai8xsim.program.operations import (
     Source,
 )
 from ai8xsim.progress import Progress
+from ai8xsim.samples import Samples
+from ai8xsim.trace import LayerTrace
 
 Data = npt.NDArray[Any]
 Packed = conv.PackedWeight | conv.PackedTransposedWeight
@@ -48,9 +50,9 @@ class PortableExecutor:
             layer.index: packed_weight(layer.convolution) for layer in program.layers if layer.convolution
         }
 
-    def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
-        """The layers' outputs for samples (N, channels, rows, columns), which start with empty data buffers."""
-        x_nhwc = _channels_last(x_nchw)
+    def run(self, samples: Samples, keep: Keep, progress: Progress | None) -> LayerTraces:
+        """The layers' outputs for samples that start with empty data buffers."""
+        x_nhwc = _channels_last(samples)
         chunks = [x_nhwc[at : at + CHUNK] for at in range(0, len(x_nhwc), CHUNK)]
         parts: list[dict[int, Output]] = []
         for part in self._map(
@@ -59,7 +61,7 @@ class PortableExecutor:
             parts.append(part)
             if progress is not None:
                 progress(min(len(parts) * CHUNK, len(x_nhwc)), len(x_nhwc))
-        return self.collected(parts)
+        return self.collected(parts, is_batch=samples.is_batch)
 
     def series(self) -> "PortableSeries":
         """A series of runs that begins with empty data buffers."""
@@ -82,10 +84,9 @@ class PortableExecutor:
                     del computed[index]
         return computed
 
-    def collected(self, parts: Sequence[Mapping[int, Output]]) -> list[Computed]:
+    def collected(self, parts: Sequence[Mapping[int, Output]], *, is_batch: bool) -> LayerTraces:
         """The outputs of all samples, layer by layer."""
-        kept = [layer for layer in self._program.layers if layer.index in parts[0]]
-        return [joined(layer, [part[layer.index] for part in parts]) for layer in kept]
+        return joined(self._program, parts, is_batch=is_batch)
 
     def _map(self, work: Callable[[Data], Any], chunks: Sequence[Data]) -> Iterator[Any]:
         if self._threads == 1 or len(chunks) == 1:
@@ -102,25 +103,31 @@ class PortableSeries:
         self._executor = executor
         self._buffers = executor.empty_buffers(1)
 
-    def run(self, x_nchw: Int8) -> list[Computed]:
-        """Every layer's output, in the order of execution."""
-        x_nhwc = _channels_last(x_nchw)
+    def run(self, samples: Samples) -> LayerTraces:
+        """Every layer's output."""
+        x_nhwc = _channels_last(samples)
         singles = [x_nhwc[at : at + 1] for at in range(len(x_nhwc))]
         parts = [self._executor.compute(single, self._buffers, "all") for single in singles]
-        return self._executor.collected(parts)
+        return self._executor.collected(parts, is_batch=samples.is_batch)
 
 
-def _channels_last(x_nchw: Int8) -> Data:
+def _channels_last(samples: Samples) -> Data:
     """A copy in any case: outputs may be views of it, and whose samples these are may change them."""
-    return np.array(x_nchw.transpose(0, 2, 3, 1), order="C")
+    return np.array(samples.nchw.transpose(0, 2, 3, 1), order="C")
 
 
-def joined(layer: Layer, parts: Sequence[Output]) -> Computed:
-    """A layer's output for all samples, of which each part is some."""
+def joined(program: Program, parts: Sequence[Mapping[int, Output]], *, is_batch: bool) -> LayerTraces:
+    """The outputs of the layers that the parts have, each for some of the samples, for all of them."""
+    kept = [layer for layer in program.layers if layer.index in parts[0]]
+    return tuple(_joined(layer, [part[layer.index] for part in parts], is_batch) for layer in kept)
+
+
+def _joined(layer: Layer, parts: Sequence[Output], is_batch: bool) -> LayerTrace:
     whole = parts[0].data if len(parts) == 1 else np.concatenate([part.data for part in parts])
     counts = [part.saturated for part in parts if part.saturated is not None]
     output = whole.astype(np.int32) if whole.dtype == np.int64 else whole
-    return Computed(layer, output.transpose(0, 3, 1, 2), sum(counts) if counts else None)
+    saturated = sum(counts) if counts else None
+    return traced(layer, output.transpose(0, 3, 1, 2), saturated, is_batch=is_batch)
 
 
 def _spent_outputs(layers: Sequence[Layer]) -> list[list[int]]:

@@ -8,23 +8,29 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import aligned
-from ai8xsim.engine.computed import Computed, Int8, Keep
-from ai8xsim.engine.lower import Emitted, Lowered, lower
+from ai8xsim.engine.executor import Keep, LayerTraces
+from ai8xsim.engine.lower import Lowered, lower
+from ai8xsim.engine.outputs import Outputs, first_bytes, layout_of
 from ai8xsim.engine.workers import Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.handles import tell_call
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
-from ai8xsim.program import Layer, Program
+from ai8xsim.program import Program
 from ai8xsim.progress import Progress
+from ai8xsim.samples import Samples
 
 # Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be woken,
 # and to wait for the other one after each step.
 WORTH_THREADS = 40_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
-INT64, INT32 = 8, 4  # bytes
-KNOWN_LAYOUTS = 64  # for numbers of samples
+KNOWN = 64  # numbers of samples whose outputs' layout is kept
+
+Int8 = npt.NDArray[np.int8]
+Numbers = npt.NDArray[np.int64]  # that compiled code is told of a share: the last of the handles
+Counters = npt.NDArray[np.int64]  # see `driver.counters_for`
+Call = tuple[Int8, Outputs]  # samples (N, channels, rows, columns), which all threads that work on them share
 
 
 class GeneratedExecutor:
@@ -35,20 +41,21 @@ class GeneratedExecutor:
         self._workers = Workers(threads - 1, driver.runner_of(target))
         self._engines: dict[tuple[Keep, bool], Engine] = {}
 
-    def run(self, x_nchw: Int8, keep: Keep, progress: Progress | None) -> list[Computed]:
-        """The layers' outputs for samples (N, channels, rows, columns), which start with empty data buffers."""
-        return self._engine(keep, is_single=len(x_nchw) == 1).run(x_nchw, progress)
+    def run(self, samples: Samples, keep: Keep, progress: Progress | None) -> LayerTraces:
+        """The layers' outputs for samples that start with empty data buffers."""
+        return self._engine(keep, is_single=len(samples.nchw) == 1).run(samples, progress)
 
     def series(self) -> "GeneratedSeries":
         """A series of runs that begins with empty data buffers."""
         return GeneratedSeries(self._engine("all", is_single=True))
 
     def _engine(self, keep: Keep, *, is_single: bool) -> "Engine":
-        wanted = keep, is_single
-        if wanted not in self._engines:
-            lowered = lower(self._program, self._target, keep_all=keep == "all", is_single=is_single)
-            self._engines[wanted] = Engine(lowered, self._target, self._workers)
-        return self._engines[wanted]
+        known = self._engines.get((keep, is_single))
+        if known is not None:
+            return known
+        lowered = lower(self._program, self._target, keep_all=keep == "all", is_single=is_single)
+        engine = Engine(lowered, self._target, self._workers)
+        return self._engines.setdefault((keep, is_single), engine)
 
 
 class GeneratedSeries:
@@ -57,9 +64,9 @@ class GeneratedSeries:
     def __init__(self, engine: "Engine") -> None:
         self._engine, self._arena = engine, engine.new_arena()
 
-    def run(self, x_nchw: Int8) -> list[Computed]:
-        """Every layer's output, in the order of execution."""
-        return self._engine.continue_run(x_nchw, self._arena)
+    def run(self, samples: Samples) -> LayerTraces:
+        """Every layer's output."""
+        return self._engine.continue_run(samples, self._arena)
 
 
 class Arena(NamedTuple):
@@ -70,35 +77,8 @@ class Arena(NamedTuple):
     handles: Handles
 
 
-class Result(NamedTuple):
-    """Where a layer's output lies among a call's outputs; the shape is (N, channels, rows, columns)."""
-
-    layer: Layer
-    counter: int  # of its saturated values, or -1
-    shape: tuple[int, int, int, int]
-    kind: np.dtype[Any]
-    first_byte: int
-    strides: tuple[int, int, int, int]
-
-
-class Layout(NamedTuple):
-    """The outputs of a call for so many samples."""
-
-    words: int  # of 8 bytes
-    first_bytes: tuple[int, int]  # of int32 and of int8
-    results: tuple[Result, ...]
-
-
-class Call(NamedTuple):
-    """What all threads that work on the same samples have in common."""
-
-    samples: Int8
-    outputs: npt.NDArray[np.int64]  # see `Handle`
-    layout: Layout
-
-
 class Share(NamedTuple):
-    """Which samples are run, how many at a time, and how threads divide the work: the last of the handles."""
+    """Which samples are run, how many at a time, and how threads divide the work."""
 
     first: int
     end: int
@@ -115,18 +95,30 @@ class Engine:
         self._lowered, self._target = lowered, target
         self._workers, self._threads = workers, workers.count + 1
         self._plan, self._work = lowered.plan, lowered.plan.work
-        self._layout_for = lru_cache(KNOWN_LAYOUTS)(partial(_layout, lowered))
+        self._layout = lru_cache(KNOWN)(partial(layout_of, lowered))
+        self._alone = lru_cache(KNOWN)(partial(_alone, lowered))
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
-    def run(self, x_nchw: Int8, progress: Progress | None) -> list[Computed]:
-        """The emitted layers' outputs for samples (N, channels, rows, columns)."""
-        call = self._call(x_nchw)
+    def run(self, samples: Samples, progress: Progress | None) -> LayerTraces:
+        """The emitted layers' outputs."""
+        layout = self._layout(len(samples.nchw), samples.is_batch)
+        call = _readable(samples.nchw), layout.new_outputs()
         if progress is None:
-            self._run(call, 0, len(x_nchw))
+            self._run(call, 0, len(samples.nchw))
         else:
             self._run_and_report(call, progress)
-        return _computed(call)
+        return layout.traces(call[1])
+
+    def continue_run(self, samples: Samples, arena: Arena) -> LayerTraces:
+        """Like `run` for one sample after another; the arena's data buffers stay as they are."""
+        count = len(samples.nchw)
+        layout = self._layout(count, samples.is_batch)
+        call = _readable(samples.nchw), layout.new_outputs()
+        share = Share(0, count, 1, first_step=self._lowered.clear_steps)
+        own = arena._replace(handles=arena.handles.copy())
+        self._drive(call, own, _numbers(self._lowered, count, share))
+        return layout.traces(call[1])
 
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
@@ -145,22 +137,8 @@ class Engine:
             handles[handle] = _address(table)
         return Arena(values, sums, handles)
 
-    def continue_run(self, x_nchw: Int8, arena: Arena) -> list[Computed]:
-        """Like `run` for one sample after another; the arena's data buffers stay as they are."""
-        call, own = self._call(x_nchw), arena._replace(handles=arena.handles.copy())
-        self._drive(call, own, Share(0, len(x_nchw), 1, first_step=self._lowered.clear_steps))
-        return _computed(call)
-
-    def _call(self, x_nchw: Int8) -> Call:
-        samples = x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
-        layout, counts = self._layout_for(len(x_nchw)), self._lowered.counts
-        outputs = np.empty(layout.words, np.int64)
-        if counts:
-            outputs[:counts] = 0
-        return Call(samples, outputs, layout)
-
     def _run_and_report(self, call: Call, progress: Progress) -> None:
-        count, chunk = len(call.samples), self._samples_between_reports()
+        count, chunk = len(call[0]), self._samples_between_reports()
         for first in range(0, count, chunk):
             end = min(first + chunk, count)
             self._run(call, first, end)
@@ -173,7 +151,7 @@ class Engine:
     def _run(self, call: Call, first: int, end: int) -> None:
         count, arena = end - first, self._take_arena()
         if self._threads == 1 or self._work * count < WORTH_THREADS:
-            self._drive(call, arena, Share(first, end, self._plan.samples_together))
+            self._drive(call, arena, self._alone(len(call[0]), first, end))
         elif count < self._sharers:
             self._share_steps(call, arena, Share(first, end, 1, self._sharers))
         else:
@@ -181,37 +159,39 @@ class Engine:
             self._share_samples(call, arena, Share(first, end, places, 1))
         self._arenas.append(arena)
 
-    def _drive(self, call: Call, arena: Arena, share: Share) -> None:
+    def _drive(self, call: Call, arena: Arena, numbers: Numbers) -> None:
         """Run samples in an arena, alone or with others."""
-        tell_call(arena.handles, call.samples, call.outputs, (*call.layout.first_bytes, *share))
+        tell_call(arena.handles, *call, numbers)
         self._workers.run(arena.handles)
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
         handles = arena.handles.copy()  # which others may read when the arena serves the next call
-        shared = share._replace(counters=_address(counters))
-        tell_call(handles, call.samples, call.outputs, (*call.layout.first_bytes, *shared))
+        tell_call(handles, *call, self._shared(call, share, counters))
         memory = (self._plan, arena, call, counters)
         self._workers.call(Errand(handles, memory), self._sharers - 1)
         self._workers.run(handles)
 
     def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
-        shared = share._replace(counters=_address(counters))
+        numbers = self._shared(call, share, counters)
 
         def help_out(_: object = counters) -> None:
             own = self._take_arena()
-            self._drive(call, own, shared)
+            self._drive(call, own, numbers)
             self._arenas.append(own)
 
         helpers = self._workers.start(help_out, self._threads - 1)
-        self._drive(call, arena, shared)
+        self._drive(call, arena, numbers)
         for helper in helpers:
             helper.join()
 
-    def _counters(self, share: Share) -> npt.NDArray[np.int64]:
+    def _counters(self, share: Share) -> Counters:
         turns = -(-(share.end - share.first) // share.places)
         return np.zeros(driver.counters_for(len(self._plan.steps), turns, share.threads), np.int64)
+
+    def _shared(self, call: Call, share: Share, counters: Counters) -> Numbers:
+        return _numbers(self._lowered, len(call[0]), share._replace(counters=_address(counters)))
 
     def _take_arena(self) -> Arena:
         try:
@@ -232,6 +212,11 @@ def _address(array: npt.NDArray[Any]) -> int:
     return address
 
 
+def _readable(x_nchw: Int8) -> Int8:
+    """Samples as compiled code can read them."""
+    return x_nchw if _rows_follow(x_nchw) else np.ascontiguousarray(x_nchw)
+
+
 def _rows_follow(x_nchw: Int8) -> bool:
     """Whether all pixels of a channel are equally far apart."""
     if x_nchw.flags.c_contiguous:
@@ -240,32 +225,10 @@ def _rows_follow(x_nchw: Int8) -> bool:
     return bool(row_step == columns * column_step or rows == 1 or columns == 1)
 
 
-def _computed(call: Call) -> list[Computed]:
-    outputs = call.outputs
-    return [
-        Computed(
-            layer,
-            np.ndarray(shape, kind, outputs, first_byte, strides),
-            int(outputs[counter]) if counter >= 0 else None,
-        )
-        for layer, counter, shape, kind, first_byte, strides in call.layout.results
-    ]
+def _numbers(lowered: Lowered, count: int, share: Share) -> Numbers:
+    return np.array((*first_bytes(lowered, count), *share), np.int64)
 
 
-def _layout(lowered: Lowered, count: int) -> Layout:
-    wide = INT64 * lowered.counts
-    activations = wide + INT32 * lowered.sums * count
-    words = 1 + (activations + lowered.activations * count) // INT64
-    results = (_result(entry, count, wide if entry.is_wide else activations) for entry in lowered.emitted)
-    return Layout(words, (wide, activations), tuple(results))
-
-
-def _result(entry: Emitted, count: int, first_byte: int) -> Result:
-    """first_byte: of all outputs of its type."""
-    shape, kind = entry.layer.output_shape, np.dtype(np.int32 if entry.is_wide else np.int8)
-    channels, rows, columns = shape.chw
-    size = kind.itemsize
-    pixel_step = size * channels
-    strides = (pixel_step * columns * rows, size, pixel_step * columns, pixel_step)
-    first_byte += size * entry.first * count
-    return Result(entry.layer, entry.counter, (count, channels, rows, columns), kind, first_byte, strides)
+def _alone(lowered: Lowered, count: int, first: int, end: int) -> Numbers:
+    """Of a share that nobody else takes part in."""
+    return _numbers(lowered, count, Share(first, end, lowered.plan.samples_together))

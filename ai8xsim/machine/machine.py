@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.computed import Tracer
 from ai8xsim.engine.portable import Output, joined
 from ai8xsim.errors import ResolveError
 from ai8xsim.machine.access import accesses
@@ -86,6 +85,5 @@ class Machine:
     def _trace(
         self, parts: list[dict[int, Output]], misreads: tuple[tuple[Misread, ...], ...], is_batch: bool
     ) -> MachineTrace:
-        computed = [joined(layer, [part[layer.index] for part in parts]) for layer in self.program.layers]
-        tracer = Tracer(self.program)
-        return MachineTrace(tracer.layers(computed, is_batch=is_batch), tracer.outputs, misreads)
+        layers = joined(self.program, parts, is_batch=is_batch)
+        return MachineTrace(layers, self.program.outputs, misreads)

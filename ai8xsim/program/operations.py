@@ -314,6 +314,11 @@ class Program:
         return tuple(layer.index for layer in self.layers)
 
     @property
+    def outputs(self) -> tuple[int, ...]:
+        """The output layers, as layer indices."""
+        return tuple(layer.index for layer in self.layers if layer.is_output)
+
+    @property
     def macs(self) -> int:
         """Multiplications of one sample."""
         return sum(layer.macs for layer in self.layers)

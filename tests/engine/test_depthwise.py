@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import MAX78002, Simulator, Trace
-from ai8xsim.engine.computed import Keep
+from ai8xsim.engine.executor import Keep
 from ai8xsim.engine.lower import lower
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets

@@ -19,6 +19,7 @@ from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated.driver import runner_of
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
+from ai8xsim.samples import checked_samples
 from tests.simulator.networks_drawn import DrawnNetwork, networks
 from tests.simulator.test_three_roads import DRAWN, replaced
 
@@ -135,7 +136,7 @@ def check_borders(network: DrawnNetwork, target: Target, keep_all: bool) -> None
     values = arena.values
     values[...] = 77
     engine._arenas.append(arena)
-    engine.run(network.samples.astype(np.int8).reshape(-1, *network.program.input_shape.chw), None)
+    engine.run(checked_samples(network.samples, network.program.input_shape), None)
     places, _ = build._places(steps)
     samples = range(min(lowered.plan.samples_together, len(network.samples)))
     for region, border in borders(steps):

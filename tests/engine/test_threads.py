@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 
 from ai8xsim import Program, Simulator, Trace
 from ai8xsim.engine import run as engine
-from ai8xsim.engine.computed import Keep
+from ai8xsim.engine.executor import Keep
 from ai8xsim.engine.lower import lower
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.steps import Kind

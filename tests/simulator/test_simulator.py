@@ -2,6 +2,7 @@
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,13 @@ def _chunks_out_of_order(patch: pytest.MonkeyPatch) -> None:
 
 
 def _first_chunk_counted(patch: pytest.MonkeyPatch) -> None:
-    complete = portable.joined
+    complete = portable._joined
 
-    def joined(layer: Any, parts: Any) -> Any:
-        return complete(layer, parts)._replace(saturated=complete(layer, parts[:1]).saturated)
+    def joined(layer: Any, parts: Any, is_batch: bool) -> Any:
+        first = complete(layer, parts[:1], is_batch)
+        return replace(complete(layer, parts, is_batch), saturated=first.saturated)
 
-    patch.setattr(portable, "joined", joined)
+    patch.setattr(portable, "_joined", joined)
 
 
 @pytest.mark.parametrize("plant", [_buffers_shared_by_all_runs, _chunks_out_of_order, _first_chunk_counted])

@@ -206,9 +206,9 @@ def test_a_digest_is_sha256_of_little_endian_int32_channel_by_channel(
 def test_another_output_has_a_digest_of_its_own_and_is_frozen() -> None:
     layer = layer_of(3, "conv", [[[1, 2]]])
     before = layer.digest
-    other = layer.with_output(np.array([[[[3, 4]]]], np.int8), 7, is_batch=True)
+    other = layer.with_output(np.array([[[3, 4]]], np.int8), 7)
     assert (other.index, other.name, other.operator, other.shape) == (3, "conv", "conv2d", (1, 1, 2))
-    assert (other.saturated, other.is_batch, other.digests) == (7, True, (digest_by_hand([[[3, 4]]]),))
+    assert (other.saturated, other.is_batch, other.digest) == (7, False, digest_by_hand([[[3, 4]]]))
     assert (layer.digest, layer.output.tolist()) == (before, [[[1, 2]]])
     with pytest.raises(FrozenInstanceError):
         other.saturated = 0  # type: ignore[misc]

@@ -33,10 +33,10 @@ def first_address(array: Array) -> int:
 
 
 @compiled
-def tell_call(handles: Array, samples: Array, outputs: Array, numbers: tuple[int, ...]) -> None:
+def tell_call(handles: Array, samples: Array, outputs: Array, numbers: Array) -> None:
     """Complete the handles of an arena for a call; compiled code finds addresses and steps sooner than NumPy tells.
 
-    numbers: the handles from `Handle.WIDE` on.
+    numbers: int64, the handles from `Handle.WIDE` on.
     """
     handles[Handle.SAMPLES] = samples.ctypes.data
     handles[Handle.SAMPLE_STEP] = samples.strides[0]
