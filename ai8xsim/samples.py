@@ -12,7 +12,6 @@ from ai8xsim.program import Shape
 
 Array = npt.NDArray[Any]
 INT8 = np.dtype(np.int8)
-SAMPLES_AXES = 4
 
 
 class Samples(NamedTuple):
@@ -33,14 +32,31 @@ def checked_samples(samples: npt.ArrayLike, shape: Shape) -> Samples:
     samples: integers, or floats without fractions, in [-128, 127]; one sample of `shape` or a batch of them.
     Raises InputError that says which value stands where and what to do.
     """
-    array, accepted = as_array(samples), _accepted(shape)
-    is_sample = array.shape in accepted
-    if array.dtype != INT8 or not (is_sample or _is_batch(array, accepted)):
-        fault = _type_fault(array) or _rank_or_shape_fault(array, shape) or _value_fault(array)
-        if fault is not None:
-            raise InputError([fault])
-        array = array.astype(np.int8)
-    return Samples(array if array.ndim == SAMPLES_AXES else array.reshape(-1, *shape.chw), not is_sample)
+    array = as_int8(samples, shape)
+    return Samples(array.reshape(-1, *shape.chw), is_batch=is_batch(array.shape, shape))
+
+
+def as_int8(samples: npt.ArrayLike, shape: Shape) -> npt.NDArray[np.int8]:
+    """As `checked_samples`, but in the shape that they came in."""
+    array = as_array(samples)
+    fault = _type_fault(array) or _shape_fault(array.shape, shape) or _value_fault(array)
+    if fault is not None:
+        raise InputError([fault])
+    return array.astype(np.int8, copy=False)
+
+
+def is_batch(given: tuple[int, ...], shape: Shape) -> bool:
+    """Whether an array that is given in a shape is a batch of samples, or one sample.
+
+    Raises InputError if it is neither.
+
+    >>> is_batch((3, 8), Shape(3, 8, 1, is_1d=True)), is_batch((1, 3, 8), Shape(3, 8, 1, is_1d=True))
+    (False, True)
+    """
+    fault = _shape_fault(given, shape)
+    if fault is not None:
+        raise InputError([fault])
+    return given not in _accepted(shape)
 
 
 def as_array(values: object) -> Array:
@@ -82,38 +98,31 @@ def integer_fault(array: Array) -> Diagnostic | None:
 
 def _accepted(shape: Shape) -> tuple[tuple[int, ...], ...]:
     """The shapes of one sample: 1D data may have a last axis of 1, or lack it."""
-    chw = shape.chw
-    return (chw, chw[:2]) if chw[2] == 1 else (chw,)
+    return (shape.chw, shape.chw[:2]) if shape.columns == 1 else (shape.chw,)
 
 
-def _is_batch(array: Array, accepted: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether it is a batch of samples of a shape that is accepted."""
-    return array.shape[1:] in accepted and len(array) > 0
-
-
-def _rank_or_shape_fault(array: Array, shape: Shape) -> Diagnostic | None:
+def _shape_fault(given: tuple[int, ...], shape: Shape) -> Diagnostic | None:
     accepted = _accepted(shape)
-    if array.shape in accepted or _is_batch(array, accepted):
+    if given in accepted or (given[1:] in accepted and given[0] > 0):
         return None
     wanted = f"{shape.array_shape} or a batch (N, {', '.join(map(str, shape.array_shape))})"
-    message = f"samples have the shape {array.shape}, the program takes {wanted}"
-    return error("sample-shape", message, help=_shape_remedy(array, shape))
+    message = f"samples have the shape {given}, the program takes {wanted}"
+    return error("sample-shape", message, help=_shape_remedy(given, shape))
 
 
-def _shape_remedy(array: Array, shape: Shape) -> str:
-    if array.ndim > 0 and len(array) == 0:
+def _shape_remedy(given: tuple[int, ...], shape: Shape) -> str:
+    if given[:1] == (0,):
         return "the batch is empty"
-    if shape.channels == 1 and array.shape == (shape.rows, shape.columns):
+    if shape.channels == 1 and given == (shape.rows, shape.columns):
         return "a grey image needs a channel axis, (1, H, W): use samples[None]"
-    if shape.channels == 1 and array.ndim == 3 and array.shape[1:] == (shape.rows, shape.columns):
+    if shape.channels == 1 and len(given) == 3 and given[1:] == (shape.rows, shape.columns):
         return "grey images need a channel axis, (N, 1, H, W): use samples[:, None]"
-    if array.shape == (shape.rows, shape.columns, shape.channels):
+    if given == (shape.rows, shape.columns, shape.channels):
         return "the channels come last; use samples.transpose(2, 0, 1)"
-    if array.ndim == 4 and array.shape[1:] == (shape.rows, shape.columns, shape.channels):
+    if len(given) == 4 and given[1:] == (shape.rows, shape.columns, shape.channels):
         return "the channels come last; use samples.transpose(0, 3, 1, 2)"
-    if array.ndim in {3, 4} and array.shape[-2:] == (shape.rows, shape.columns):
-        given = array.shape[-3]
-        return f"take data with {shape.channels} channels, or a network and a checkpoint for {given}"
+    if len(given) in {3, 4} and given[-2:] == (shape.rows, shape.columns):
+        return f"take data with {shape.channels} channels, or a network and a checkpoint for {given[-3]}"
     return "reshape or resize them, or, in Python, give resolve their shape as input_shape"
 
 

@@ -1,19 +1,21 @@
 """The functional level: tensors in, tensors out, every bit as the chip computes it."""
 
 import os
+from functools import lru_cache, partial
 from typing import get_args
 
 import numpy.typing as npt
 
 from ai8xsim.engine.choose import choose_executor
-from ai8xsim.engine.executor import Keep, Series
-from ai8xsim.program import Program
+from ai8xsim.engine.executor import Keep, Run, Runner
+from ai8xsim.program import Program, Shape
 from ai8xsim.progress import Progress
-from ai8xsim.samples import checked_samples
+from ai8xsim.samples import INT8, as_array, as_int8, is_batch
 from ai8xsim.trace import Trace
 
 KEEP = get_args(Keep)
 THREADS_VARIABLE = "AI8XSIM_THREADS"
+KNOWN_SHAPES = 64  # of samples, for which a way to run them is kept
 
 
 class Simulator:
@@ -38,7 +40,7 @@ class Simulator:
         self.program = program
         self._arguments = (threads, target)
         self._executor = choose_executor(program, _threads(threads), target)
-        self._outputs = program.outputs
+        self._tracer = _Tracer(program, self._executor)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all", progress: Progress | None = None) -> Trace:
         """The trace of one sample or a batch; every sample starts with empty data buffers.
@@ -48,10 +50,7 @@ class Simulator:
         progress: called with samples done and samples in all.
         Raises InputError.
         """
-        if keep not in KEEP:
-            raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
-        checked = checked_samples(samples, self.program.input_shape)
-        return Trace(self._executor.run(checked, keep, progress), self._outputs)
+        return self._tracer.trace(samples, keep, progress)
 
     def session(self) -> "Session":
         """A series of runs between which the data buffers are kept, as on the chip."""
@@ -68,17 +67,37 @@ class Session:
     Only one thread may use it at a time.
     """
 
-    def __init__(self, program: Program, series: Series) -> None:
-        self._program, self._series = program, series
+    def __init__(self, program: Program, series: Runner) -> None:
+        self._tracer = _Tracer(program, series)
 
     def run(self, samples: npt.ArrayLike, keep: Keep = "all") -> Trace:
         """The trace of one sample or of several in turn; as `Simulator.run` otherwise."""
+        return self._tracer.trace(samples, keep, None)
+
+
+class _Tracer:
+    """Makes a trace of samples as users have them. What depends on their shape alone is done once."""
+
+    def __init__(self, program: Program, runner: Runner) -> None:
+        self._shape, self._outputs = program.input_shape, program.outputs
+        self._nchw = (-1, *program.input_shape.chw)
+        self._prepared = lru_cache(KNOWN_SHAPES)(partial(_prepared, runner, program.input_shape))
+
+    def trace(self, samples: npt.ArrayLike, keep: Keep, progress: Progress | None) -> Trace:
         if keep not in KEEP:
             raise ValueError(f"keep is {keep!r}; it must be one of {KEEP}")
-        checked = checked_samples(samples, self._program.input_shape)
-        layers, outputs = self._series.run(checked), self._program.outputs
-        kept = (layer for layer in layers if keep == "all" or layer.index in outputs)
-        return Trace(tuple(kept), outputs)
+        array = as_array(samples)
+        if array.dtype != INT8:
+            array = as_int8(array, self._shape)
+        run = self._prepared(array.shape, keep)
+        x_nchw = array if array.ndim == len(self._nchw) else array.reshape(self._nchw)
+        return Trace(run(x_nchw, progress), self._outputs)
+
+
+def _prepared(runner: Runner, shape: Shape, given: tuple[int, ...], keep: Keep) -> Run:
+    """What runs samples that are given in a shape. Raises InputError if the program takes no such ones."""
+    is_a_batch = is_batch(given, shape)
+    return runner.prepared(given[0] if is_a_batch else 1, keep, is_batch=is_a_batch)
 
 
 def _threads(threads: int | None) -> int:

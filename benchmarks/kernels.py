@@ -17,9 +17,7 @@ from ai8xsim.engine.workers import Workers
 from ai8xsim.kernels.generated.driver import runner_of
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import choose_target
-from ai8xsim.samples import Samples
-from benchmarks.contestants import Samples as Given
-from benchmarks.contestants import UnfitError, Work
+from benchmarks.contestants import Samples, UnfitError, Work
 
 ENOUGH_MACS = 1_000_000_000  # in one call, that its Python does not count
 
@@ -33,16 +31,17 @@ class Kernels:
             raise UnfitError("no generated kernels")
         self._program, self._target = program, chosen
 
-    def answer(self, samples: Given, keep: Keep = "outputs") -> None:
+    def answer(self, samples: Samples, keep: Keep = "outputs") -> None:
         """The whole run is asked, which has the same steps."""
 
-    def work(self, samples: Given) -> Work:
+    def work(self, samples: Samples) -> Work:
         """Many runs in one call."""
         repeats = 1 + ENOUGH_MACS // max(1, self._program.macs * len(samples))
         x_nchw = np.zeros((1, *self._program.input_shape.chw), np.int8)
         every = np.broadcast_to(x_nchw, (repeats * len(samples), *x_nchw.shape[1:]))
         engine = self._engine(is_single=len(samples) == 1)
-        return Work(partial(engine.run, Samples(every, is_batch=True), None), repeats=repeats)
+        run = engine.prepared(len(every), "outputs", is_batch=True)
+        return Work(partial(run, every, None), repeats=repeats)
 
     def _engine(self, *, is_single: bool) -> Engine:
         lowered = lower(self._program, self._target, keep_all=False, is_single=is_single)

@@ -1,5 +1,6 @@
 """What executors have in common: samples in, the layers' traces out."""
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -7,28 +8,29 @@ import numpy.typing as npt
 
 from ai8xsim.program import Layer
 from ai8xsim.progress import Progress
-from ai8xsim.samples import Samples
 from ai8xsim.trace import LayerTrace
 
 Keep = Literal["all", "outputs"]
+Int8 = npt.NDArray[np.int8]
 LayerTraces = tuple[LayerTrace, ...]  # in the order of execution
+Run = Callable[[Int8, Progress | None], LayerTraces]  # of samples (N, channels, rows, columns)
 
 
-class Series(Protocol):
-    """Runs samples one after another; data buffers live on."""
+class Runner(Protocol):
+    """Runs a program on samples."""
 
-    def run(self, samples: Samples) -> LayerTraces:
-        """Every layer's output."""
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What computes every layer's output, or the output layers', for so many samples.
+
+        It is for many runs: what does not depend on the samples' values is done by now.
+        """
 
 
-class Executor(Protocol):
-    """Runs a program on samples, which start with empty data buffers."""
+class Executor(Runner, Protocol):
+    """Runs a program on samples, each of which starts with empty data buffers."""
 
-    def run(self, samples: Samples, keep: Keep, progress: Progress | None) -> LayerTraces:
-        """Every layer's output, or the output layers'."""
-
-    def series(self) -> Series:
-        """A series of runs that begins with empty data buffers."""
+    def series(self) -> Runner:
+        """A series of runs that begins with empty data buffers, which live on from sample to sample."""
 
 
 def traced(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.executor import LayerTraces, untold
+from ai8xsim.engine.executor import Keep, LayerTraces, untold
 from ai8xsim.engine.lower import Emitted, Lowered
 from ai8xsim.trace import LayerTrace
 
@@ -58,12 +58,14 @@ def first_bytes(lowered: Lowered, count: int) -> tuple[int, int]:
     return wide, wide + INT32 * lowered.sums * count
 
 
-def layout_of(lowered: Lowered, count: int, is_batch: bool) -> Layout:
+def layout_of(lowered: Lowered, count: int, keep: Keep, *, is_batch: bool) -> Layout:
     """The layout for so many samples, which came as a batch or not."""
     wide, activations = first_bytes(lowered, count)
     words = 1 + (activations + lowered.activations * count) // WORD.itemsize
     results = (
-        _result(entry, count, wide if entry.is_wide else activations, is_batch) for entry in lowered.emitted
+        _result(entry, count, wide if entry.is_wide else activations, is_batch)
+        for entry in lowered.emitted
+        if keep == "all" or entry.layer.is_output
     )
     return Layout(lowered.counts, words, tuple(results))
 

@@ -5,13 +5,14 @@ Inside, data is channels-last, (N, rows, columns, channels): int8, or int64 behi
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.blocks import operand_blocks
-from ai8xsim.engine.executor import Keep, LayerTraces, traced
+from ai8xsim.engine.executor import Int8, Keep, LayerTraces, Run, traced
 from ai8xsim.kernels import conv, eltwise, pool, requantize
 from ai8xsim.program import Layer, Program
 from ai8xsim.program.operations import (
@@ -24,7 +25,6 @@ from ai8xsim.program.operations import (
     Source,
 )
 from ai8xsim.progress import Progress
-from ai8xsim.samples import Samples
 from ai8xsim.trace import LayerTrace
 
 Data = npt.NDArray[Any]
@@ -50,9 +50,12 @@ class PortableExecutor:
             layer.index: packed_weight(layer.convolution) for layer in program.layers if layer.convolution
         }
 
-    def run(self, samples: Samples, keep: Keep, progress: Progress | None) -> LayerTraces:
-        """The layers' outputs for samples that start with empty data buffers."""
-        x_nhwc = _channels_last(samples)
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What runs samples that start with empty data buffers; their number does not matter."""
+        return partial(self._run, keep, is_batch)
+
+    def _run(self, keep: Keep, is_batch: bool, x_nchw: Int8, progress: Progress | None) -> LayerTraces:
+        x_nhwc = _channels_last(x_nchw)
         chunks = [x_nhwc[at : at + CHUNK] for at in range(0, len(x_nhwc), CHUNK)]
         parts: list[dict[int, Output]] = []
         for part in self._map(
@@ -61,7 +64,7 @@ class PortableExecutor:
             parts.append(part)
             if progress is not None:
                 progress(min(len(parts) * CHUNK, len(x_nhwc)), len(x_nhwc))
-        return self.collected(parts, is_batch=samples.is_batch)
+        return self.collected(parts, is_batch=is_batch)
 
     def series(self) -> "PortableSeries":
         """A series of runs that begins with empty data buffers."""
@@ -103,17 +106,20 @@ class PortableSeries:
         self._executor = executor
         self._buffers = executor.empty_buffers(1)
 
-    def run(self, samples: Samples) -> LayerTraces:
-        """Every layer's output."""
-        x_nhwc = _channels_last(samples)
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What runs samples one after another."""
+        return partial(self._run, keep, is_batch)
+
+    def _run(self, keep: Keep, is_batch: bool, x_nchw: Int8, progress: Progress | None) -> LayerTraces:
+        x_nhwc = _channels_last(x_nchw)
         singles = [x_nhwc[at : at + 1] for at in range(len(x_nhwc))]
-        parts = [self._executor.compute(single, self._buffers, "all") for single in singles]
-        return self._executor.collected(parts, is_batch=samples.is_batch)
+        parts = [self._executor.compute(single, self._buffers, keep) for single in singles]
+        return self._executor.collected(parts, is_batch=is_batch)
 
 
-def _channels_last(samples: Samples) -> Data:
+def _channels_last(x_nchw: Int8) -> Data:
     """A copy in any case: outputs may be views of it, and whose samples these are may change them."""
-    return np.array(samples.nchw.transpose(0, 2, 3, 1), order="C")
+    return np.array(x_nchw.transpose(0, 2, 3, 1), order="C")
 
 
 def joined(program: Program, parts: Sequence[Mapping[int, Output]], *, is_batch: bool) -> LayerTraces:

@@ -1,14 +1,13 @@
 """Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
 
 import os
-from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import aligned
-from ai8xsim.engine.executor import Keep, LayerTraces
+from ai8xsim.engine.executor import Int8, Keep, LayerTraces, Run
 from ai8xsim.engine.lower import Lowered, lower
 from ai8xsim.engine.outputs import Outputs, first_bytes, layout_of
 from ai8xsim.engine.workers import Errand, Handles, Workers
@@ -18,16 +17,13 @@ from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
-from ai8xsim.samples import Samples
 
 # Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be woken,
 # and to wait for the other one after each step.
 WORTH_THREADS = 40_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
-KNOWN = 64  # numbers of samples whose outputs' layout is kept
 
-Int8 = npt.NDArray[np.int8]
 Numbers = npt.NDArray[np.int64]  # that compiled code is told of a share: the last of the handles
 Counters = npt.NDArray[np.int64]  # see `driver.counters_for`
 Call = tuple[Int8, Outputs]  # samples (N, channels, rows, columns), which all threads that work on them share
@@ -41,9 +37,9 @@ class GeneratedExecutor:
         self._workers = Workers(threads - 1, driver.runner_of(target))
         self._engines: dict[tuple[Keep, bool], Engine] = {}
 
-    def run(self, samples: Samples, keep: Keep, progress: Progress | None) -> LayerTraces:
-        """The layers' outputs for samples that start with empty data buffers."""
-        return self._engine(keep, is_single=len(samples.nchw) == 1).run(samples, progress)
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What runs so many samples, which start with empty data buffers."""
+        return self._engine(keep, is_single=count == 1).prepared(count, keep, is_batch=is_batch)
 
     def series(self) -> "GeneratedSeries":
         """A series of runs that begins with empty data buffers."""
@@ -64,9 +60,9 @@ class GeneratedSeries:
     def __init__(self, engine: "Engine") -> None:
         self._engine, self._arena = engine, engine.new_arena()
 
-    def run(self, samples: Samples) -> LayerTraces:
-        """Every layer's output."""
-        return self._engine.continue_run(samples, self._arena)
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What runs so many samples one after another."""
+        return self._engine.continued(count, keep, is_batch=is_batch, arena=self._arena)
 
 
 class Arena(NamedTuple):
@@ -95,30 +91,37 @@ class Engine:
         self._lowered, self._target = lowered, target
         self._workers, self._threads = workers, workers.count + 1
         self._plan, self._work = lowered.plan, lowered.plan.work
-        self._layout = lru_cache(KNOWN)(partial(layout_of, lowered))
-        self._alone = lru_cache(KNOWN)(partial(_alone, lowered))
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
-    def run(self, samples: Samples, progress: Progress | None) -> LayerTraces:
-        """The emitted layers' outputs."""
-        layout = self._layout(len(samples.nchw), samples.is_batch)
-        call = _readable(samples.nchw), layout.new_outputs()
-        if progress is None:
-            self._run(call, 0, len(samples.nchw))
-        else:
-            self._run_and_report(call, progress)
-        return layout.traces(call[1])
+    def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
+        """What runs so many samples."""
+        layout, alone = layout_of(self._lowered, count, keep, is_batch=is_batch), self._alone(count, 0, count)
+        is_shared = self._is_worth_threads(count)
 
-    def continue_run(self, samples: Samples, arena: Arena) -> LayerTraces:
-        """Like `run` for one sample after another; the arena's data buffers stay as they are."""
-        count = len(samples.nchw)
-        layout = self._layout(count, samples.is_batch)
-        call = _readable(samples.nchw), layout.new_outputs()
-        share = Share(0, count, 1, first_step=self._lowered.clear_steps)
-        own = arena._replace(handles=arena.handles.copy())
-        self._drive(call, own, _numbers(self._lowered, count, share))
-        return layout.traces(call[1])
+        def run(x_nchw: Int8, progress: Progress | None) -> LayerTraces:
+            call = _readable(x_nchw), layout.new_outputs()
+            if progress is not None:
+                self._run_and_report(call, progress)
+            elif is_shared:
+                self._share(call, 0, count)
+            else:
+                self._run(call, alone)
+            return layout.traces(call[1])
+
+        return run
+
+    def continued(self, count: int, keep: Keep, *, is_batch: bool, arena: Arena) -> Run:
+        """What runs so many samples one after another; the arena's data buffers stay as they are."""
+        layout = layout_of(self._lowered, count, keep, is_batch=is_batch)
+        share = _numbers(self._lowered, count, Share(0, count, 1, first_step=self._lowered.clear_steps))
+
+        def run(x_nchw: Int8, _: Progress | None) -> LayerTraces:
+            call = _readable(x_nchw), layout.new_outputs()
+            self._drive(call, arena._replace(handles=arena.handles.copy()), share)
+            return layout.traces(call[1])
+
+        return run
 
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
@@ -141,18 +144,30 @@ class Engine:
         count, chunk = len(call[0]), self._samples_between_reports()
         for first in range(0, count, chunk):
             end = min(first + chunk, count)
-            self._run(call, first, end)
+            if self._is_worth_threads(end - first):
+                self._share(call, first, end)
+            else:
+                self._run(call, self._alone(count, first, end))
             progress(end, count)
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
         return together * max(1, WORTH_A_REPORT // max(1, self._work * together))
 
-    def _run(self, call: Call, first: int, end: int) -> None:
+    def _is_worth_threads(self, count: int) -> bool:
+        return self._threads > 1 and self._work * count >= WORTH_THREADS
+
+    def _alone(self, count: int, first: int, end: int) -> Numbers:
+        return _numbers(self._lowered, count, Share(first, end, self._plan.samples_together))
+
+    def _run(self, call: Call, alone: Numbers) -> None:
+        arena = self._take_arena()
+        self._drive(call, arena, alone)
+        self._arenas.append(arena)
+
+    def _share(self, call: Call, first: int, end: int) -> None:
         count, arena = end - first, self._take_arena()
-        if self._threads == 1 or self._work * count < WORTH_THREADS:
-            self._drive(call, arena, self._alone(len(call[0]), first, end))
-        elif count < self._sharers:
+        if count < self._sharers:
             self._share_steps(call, arena, Share(first, end, 1, self._sharers))
         else:
             places = min(self._plan.samples_together, -(-count // self._threads))
@@ -227,8 +242,3 @@ def _rows_follow(x_nchw: Int8) -> bool:
 
 def _numbers(lowered: Lowered, count: int, share: Share) -> Numbers:
     return np.array((*first_bytes(lowered, count), *share), np.int64)
-
-
-def _alone(lowered: Lowered, count: int, first: int, end: int) -> Numbers:
-    """Of a share that nobody else takes part in."""
-    return _numbers(lowered, count, Share(first, end, lowered.plan.samples_together))

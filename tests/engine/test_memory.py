@@ -136,7 +136,8 @@ def check_borders(network: DrawnNetwork, target: Target, keep_all: bool) -> None
     values = arena.values
     values[...] = 77
     engine._arenas.append(arena)
-    engine.run(checked_samples(network.samples, network.program.input_shape), None)
+    samples = checked_samples(network.samples, network.program.input_shape)
+    engine.prepared(len(samples.nchw), "all", is_batch=True)(samples.nchw, None)
     places, _ = build._places(steps)
     samples = range(min(lowered.plan.samples_together, len(network.samples)))
     for region, border in borders(steps):

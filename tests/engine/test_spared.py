@@ -12,7 +12,6 @@ from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target, available_targets
 from ai8xsim.kernels.geometry import ConvolutionGeometry
-from ai8xsim.samples import Samples
 from benchmarks import layers
 
 SMALL = st.integers(1, 5)
@@ -86,9 +85,9 @@ def test_a_sample_alone_has_a_plan_of_its_own_and_the_same_outputs() -> None:
     shape = layers.convolution(64, 64, 4)
     case = layers.layer_case("cut", shape)
     executor = GeneratedExecutor(case.program, available_targets()[0], 1)
-    samples = Samples(case.batch(3), is_batch=True)
-    (together,) = executor.run(samples, "outputs", None)
-    singles = [Samples(samples.nchw[[place]], is_batch=False) for place in range(3)]
-    alone = [executor.run(single, "outputs", None)[0].output for single in singles]
+    samples = case.batch(3)
+    (together,) = executor.prepared(3, "outputs", is_batch=True)(samples, None)
+    run = executor.prepared(1, "outputs", is_batch=False)
+    alone = [run(samples[[place]], None)[0].output for place in range(3)]
     assert np.array_equal(together.output, np.stack(alone))
     assert len(executor._engines) == 2

@@ -15,7 +15,6 @@ from ai8xsim.kernels.generated.driver import Runner, runner_of
 from ai8xsim.kernels.generated.standby import CALLED, READY
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import available_targets
-from ai8xsim.samples import Samples
 
 from .test_threads import large_program, large_samples
 
@@ -163,11 +162,12 @@ def test_a_thread_that_stands_by_is_called(monkeypatch: pytest.MonkeyPatch) -> N
     several, alone = (
         engine.GeneratedExecutor(large_program(), available_targets()[0], threads) for threads in (2, 1)
     )
-    sample = Samples(large_samples()[:1], is_batch=True)
-    (wanted, *_) = alone.run(sample, "outputs", None)
+    sample = large_samples()[:1]
+    run, run_alone = (executor.prepared(1, "outputs", is_batch=True) for executor in (several, alone))
+    (wanted, *_) = run_alone(sample, None)
 
     def is_called() -> bool:
-        (found, *_) = several.run(sample, "outputs", None)
+        (found, *_) = run(sample, None)
         assert np.array_equal(found.output, wanted.output)
         return called[-1]
 

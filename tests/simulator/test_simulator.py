@@ -278,6 +278,19 @@ def test_a_wrong_sample_is_refused_in_one_sentence(fault: str) -> None:
         assert str(refusal.value) == sentence
 
 
+def test_every_sample_is_checked_whatever_came_before() -> None:
+    sample, machine = random_int8(0, 2, 4, 4), Simulator(program_of(PASS, input_shape=(2, 4, 4)))
+    for runner in (machine, machine.session()):
+        expected = runner.run(sample).output
+        for wrong in (sample[:1], sample + 0.5, sample.astype(np.int16) + 200, sample[:, :3]):
+            for _ in range(2):
+                with pytest.raises(InputError, match="samples"):
+                    runner.run(wrong)
+        with pytest.raises(ValueError, match="keep is 'some'"):
+            runner.run(sample, "some")  # type: ignore[arg-type]
+        assert np.array_equal(runner.run(sample).output, expected)
+
+
 def test_the_shapes_of_1d_samples_are_named_as_such() -> None:
     with pytest.raises(InputError) as refusal:
         Simulator(program_of(PASS, input_shape=(3, 5))).run(np.zeros((5, 3), int))
