@@ -18,6 +18,7 @@ from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import FOUR, Target
+from ai8xsim.kernels.generated.winograd import plane_starts
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 from ai8xsim.program.operations import Activation, Convolution, Layer, OutputStage
 
@@ -188,13 +189,19 @@ class _Work:
                 weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
                 geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
             weight = _dense(weight, geometry.groups)
-            if stage is not None and worth_tiles(self._builder, geometry, weight, self._x, output):
-                self._add_tiles(weight, geometry, output, stage)
+            starts, tensors = self._starts(weight.reshape(len(weight), -1), stage), (self._x, output)
+            if stage is not None and worth_tiles(self._builder, geometry, weight, starts, tensors):
+                self._add_tiles(weight, starts, geometry, output, stage)
             else:
                 self._add_rows(weight, geometry, output, stage)
 
     def _add_tiles(
-        self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage
+        self,
+        weight_oihw: Int8,
+        starts: npt.NDArray[np.int32],
+        geometry: ConvolutionGeometry,
+        output: Tensor,
+        stage: OutputStage,
     ) -> None:
         """A convolution by tiles of outputs."""
         target, x = self._builder.target, self._x
@@ -209,7 +216,7 @@ class _Work:
             np.array([outputs, inputs], np.int64).T,
             taps=np.concatenate([tile_inputs(x), pixels.reshape(-1)]),
             weights=packing.pack_tile_weights(target, weight_oihw),
-            starts=self._starts(weight_oihw.reshape(len(weight_oihw), -1), stage),
+            starts=plane_starts(starts),
             fields=self._fields(output, stage)
             | {
                 "groups": packing.pairs_of(weight_oihw.shape[1]),

@@ -13,6 +13,7 @@ from ai8xsim.kernels.generated.winograd import INPUTS, KERNEL, OUTPUTS, PRODUCTS
 from ai8xsim.kernels.geometry import ConvolutionGeometry
 
 Int8 = npt.NDArray[np.int8]
+Starts = npt.NDArray[np.int32]
 
 # Weights of 16 bits for 36 planes outgrow caches: what a byte takes that is read from memory, in products.
 CACHED_WEIGHT_BYTES, READ_BYTE = 4 << 20, 4
@@ -20,11 +21,18 @@ WORTH_TILES = 0.9  # of the time of multiplying everything
 
 
 def worth_tiles(
-    builder: Builder, geometry: ConvolutionGeometry, weight_oihw: Int8, x: Tensor, output: Tensor
+    builder: Builder,
+    geometry: ConvolutionGeometry,
+    weight_oihw: Int8,
+    starts: Starts,
+    tensors: tuple[Tensor, Tensor],
 ) -> bool:
-    """Whether tiles can compute a convolution, exactly, and faster than it is without them."""
-    target, costs = builder.target, builder.costs
-    if not can_be_tiled(geometry, weight_oihw, output):
+    """Whether tiles can compute a convolution, exactly, and faster than it is without them.
+
+    starts: of the outputs' sums.   tensors: input and output.
+    """
+    target, costs, (x, output) = builder.target, builder.costs, tensors
+    if not can_be_tiled(target, geometry, weight_oihw, starts, output):
         return False
     outputs, inputs = weight_oihw.shape[:2]
     met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
@@ -32,11 +40,15 @@ def worth_tiles(
     return _effort(target, costs, (outputs, inputs), len(tile_corners(output))) < WORTH_TILES * direct
 
 
-def can_be_tiled(geometry: ConvolutionGeometry, weight_oihw: Int8, output: Tensor) -> bool:
+def can_be_tiled(
+    target: Target, geometry: ConvolutionGeometry, weight_oihw: Int8, starts: Starts, output: Tensor
+) -> bool:
     """Whether tiles can compute a convolution, exactly."""
+    inputs = target.marker.zero - 128, target.marker.zero + 127
     is_plain = geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
     has_kernel = geometry.kernel_size == (KERNEL, KERNEL)
-    return is_plain and has_kernel and min(output.rows, output.columns) >= OUTPUTS and is_exact(weight_oihw)
+    is_large = min(output.rows, output.columns) >= OUTPUTS
+    return is_plain and has_kernel and is_large and is_exact(weight_oihw, starts[: len(weight_oihw)], inputs)
 
 
 def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) -> int:

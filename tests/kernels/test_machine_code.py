@@ -19,7 +19,7 @@ def test_products_of_pairs_are_added_by_the_instruction_that_multiplies(target: 
     def multiply(vectors: int, job: PlaneJob) -> None:
         multiply_plane(marker, vectors, job)
 
-    multiply.compile((typeof(1), typeof(PlaneJob(*range(7)))))
+    multiply.compile((typeof(1), typeof(PlaneJob(*range(8)))))
     (code,) = multiply.inspect_asm().values()
     assert "vpdpwssd" in code
     assert "vpmaddwd" not in code

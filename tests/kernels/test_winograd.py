@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from ai8xsim.kernels.generated import winograd
 from ai8xsim.kernels.generated.winograd import (
     INPUTS,
-    INVERSE_OF_ODD_PART,
-    LARGEST_VALUE,
+    LARGEST_SHIFT,
     LIMIT,
     OUTPUTS,
     PRODUCTS,
     SHIFTS,
+    STARTING_PLANE,
+    factor_of_output,
     is_exact,
+    plane_starts,
     transform_inputs,
     transform_kernels,
     transform_products,
@@ -27,6 +29,8 @@ Array = Any
 EDGES = st.sampled_from([-128, -127, -1, 0, 1, 126, 127])
 POINTS = (0, 1, -1, 2, -2)
 EDGE = OUTPUTS - 1
+LARGEST_VALUE = 255
+FACTORS = np.array([[factor_of_output(down + across) for across in SHIFTS] for down in SHIFTS])
 
 
 def squares(side: int, values: st.SearchStrategy[int]) -> st.SearchStrategy[Array]:
@@ -40,13 +44,13 @@ def on_both_sides(grid: Array, transform: Any) -> Array:
     return np.stack(transform(list(columns.T))).T
 
 
-def by_tiles(d: Array, g: Array) -> Array:
+def by_tiles(d: Array, g: Array, start: int = 0) -> Array:
     """The outputs of a tile as the kernels compute them: products and sums modulo 2**32."""
     kernels = transform_kernels(g[None, None].astype(np.int8)).reshape(INPUTS, INPUTS)
     wrapped = (on_both_sides(d, transform_inputs) * kernels).astype(np.int32)
+    wrapped.reshape(-1)[STARTING_PLANE] += plane_starts(np.array([start], np.int32))[0]
     total = on_both_sides(wrapped, transform_products)
-    odd = (total.astype(np.int64) * INVERSE_OF_ODD_PART).astype(np.int32)
-    return odd >> np.add.outer(SHIFTS, SHIFTS)
+    return (total.astype(np.int64) * FACTORS).astype(np.int32) >> LARGEST_SHIFT
 
 
 def directly(d: Array, g: Array) -> Array:
@@ -65,6 +69,15 @@ def test_a_tile_of_signed_values_is_its_convolution(d: Array, g: Array) -> None:
 @given(squares(INPUTS, st.sampled_from([0, 1, 128, 254, 255])), squares(3, EDGES))
 def test_a_tile_of_values_without_a_sign_is_its_convolution(d: Array, g: Array) -> None:
     assert np.array_equal(by_tiles(d, g), directly(d, g))
+
+
+@given(
+    squares(INPUTS, st.integers(0, 255)),
+    squares(3, EDGES),
+    st.one_of(st.integers(-100, 100), st.integers(-(2**24), 2**24)),
+)
+def test_a_start_is_added_to_every_output(d: Array, g: Array, start: int) -> None:
+    assert np.array_equal(by_tiles(d, g, start), directly(d, g) + start)
 
 
 def test_transforms_are_those_of_the_points() -> None:
@@ -94,14 +107,25 @@ def test_what_is_multiplied_fits_16_bits() -> None:
 
 @pytest.mark.parametrize(("channels", "exact"), [(113, True), (114, True), (115, False)])
 def test_the_limit_is_kept(channels: int, exact: bool) -> None:
-    weight = np.full((2, channels, 3, 3), -128, np.int8)
+    weight, none = np.full((2, channels, 3, 3), -128, np.int8), np.zeros(2, np.int32)
     weight[1] = 0
-    assert is_exact(weight) is exact
+    assert is_exact(weight, none, (0, LARGEST_VALUE)) is exact
     assert (channels * 9 * 128 * LARGEST_VALUE < LIMIT) is exact
+    assert is_exact(weight, none, (-128, 127))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_starts_count_with_what_is_added_to_them(sign: int) -> None:
+    weight = np.zeros((2, 1, 3, 3), np.int8)
+    weight[1, 0, 0] = 1, -2, 3
+    most = LIMIT - 1 - (127 * 4 + 128 * 2 if sign > 0 else 128 * 4 + 127 * 2)
+    for start, exact in ((most, True), (most + 1, False)):
+        assert is_exact(weight, np.array([0, sign * start], np.int32), (-128, 127)) is exact
+        assert is_exact(weight, np.array([sign * start, 0], np.int32), (-128, 127))
 
 
 @given(st.integers(-LIMIT, LIMIT - 1), st.sampled_from(SHIFTS), st.sampled_from(SHIFTS))
 def test_every_output_below_the_limit_survives(y: int, down: int, across: int) -> None:
     wrapped = (9 * y * 2 ** (down + across) + 2**31) % 2**32 - 2**31
-    odd = (wrapped * INVERSE_OF_ODD_PART + 2**31) % 2**32 - 2**31
-    assert odd >> (down + across) == y
+    even = (wrapped * factor_of_output(down + across) + 2**31) % 2**32 - 2**31
+    assert even >> LARGEST_SHIFT == y

@@ -77,7 +77,6 @@ class Results(NamedTuple):
 
     outputs: int
     pixels: int  # only the outputs' offsets count
-    starts: int
     shift: int
     floor: int
     width: int

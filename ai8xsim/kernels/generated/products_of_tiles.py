@@ -10,7 +10,7 @@ from ai8xsim.kernels.generated.microkernel import Results
 from ai8xsim.kernels.generated.steps import Run
 from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER
 from ai8xsim.kernels.generated.tiles import PlaneJob, Planes, multiply_plane, put_together, take_apart
-from ai8xsim.kernels.generated.winograd import PRODUCTS
+from ai8xsim.kernels.generated.winograd import PRODUCTS, STARTING_PLANE
 
 Step = Any  # a row of the table of steps
 Range = tuple[int, int]
@@ -65,6 +65,7 @@ def _take_apart(run: Run, step: Step, tiles: Range, vectors: int, matrices: Matr
 @inlined
 def _multiply(run: Run, step: Step, tiles: int, matrices: Matrices) -> None:
     vector_bytes = run.target.lanes * SUM_BYTES
+    starts = run.plan.starts + SUM_BYTES * step.starts
     weight_bytes = step.groups * vector_bytes  # of a vector of outputs, whose lanes have pairs of weights
     for plane in range(PRODUCTS):
         for first in range(0, step.vectors, TILE_VECTORS):
@@ -77,6 +78,7 @@ def _multiply(run: Run, step: Step, tiles: int, matrices: Matrices) -> None:
                 tiles,
                 step.groups,
                 run.plan.weights + step.weights + (plane * step.vectors + first) * weight_bytes,
+                starts + first * vector_bytes if plane == STARTING_PLANE else 0,
             )
             multiply_plane(run.target, vectors, job)
 
@@ -93,7 +95,6 @@ def _put_together(run: Run, step: Step, tiles: Range, matrices: Matrices) -> Non
             results = Results(
                 address_of(run.arena.values, output + channel),
                 pixels,
-                run.plan.starts + SUM_BYTES * (step.starts + channel),
                 step.shift,
                 step.floor,
                 step.channels - channel,

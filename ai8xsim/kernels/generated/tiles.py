@@ -39,8 +39,9 @@ from ai8xsim.kernels.generated.microkernel import Results, emit_activations
 from ai8xsim.kernels.generated.targets import FOUR, Target, target_of
 from ai8xsim.kernels.generated.winograd import (
     INPUTS,
-    INVERSE_OF_ODD_PART,
+    LARGEST_SHIFT,
     SHIFTS,
+    factor_of_output,
     transform_inputs,
     transform_products,
 )
@@ -85,6 +86,7 @@ class PlaneJob(NamedTuple):
     tiles: int
     groups: int  # of two inputs
     weights: int  # address: by group, vector, lane, input
+    starts: int  # address of int32, one for each output channel, that are added to its sums; 0 where none are
 
 
 @intrinsic
@@ -131,13 +133,13 @@ def put_together(typing_context: Any, target: Any, planes: Any, outputs: Any) ->
         job = fields_of(builder, args[1], Results)
         place = fields_of(builder, args[0], Planes)
         columns = [transform_products(_products(builder, facts, place, number)) for number in range(INPUTS)]
-        start = Lanes(builder, load(builder, job.starts, vector(I32, facts.lanes), 4))
         sums = [
-            [(_divided(lanes, down + across) + start).value]
+            [_times(lanes, factor_of_output(down + across))]
             for row, down in zip(zip(*columns, strict=True), SHIFTS, strict=True)
             for lanes, across in zip(transform_products(row), SHIFTS, strict=True)
         ]
-        emit_activations(builder, facts, job, sums)
+        shift = builder.add(job.shift, ir.Constant(I64, LARGEST_SHIFT))
+        emit_activations(builder, facts, job._replace(shift=shift), sums)
 
     return types.void(target, planes, outputs), apart("put_together", emit)
 
@@ -163,11 +165,8 @@ def _products(builder: Builder, target: Target, planes: Planes, number: int) -> 
     return [Lanes(builder, load(builder, place, vector(I32, target.lanes))) for place in places]
 
 
-def _divided(lanes: Lanes, bits: int) -> Lanes:
-    """Without the divisor: an odd part, and so many factors of two."""
-    builder, count = lanes.builder, lanes.value.type.count
-    odd = builder.mul(lanes.value, splat_constant(I32, INVERSE_OF_ODD_PART, count))
-    return Lanes(builder, builder.ashr(odd, splat_constant(I32, bits, count)))
+def _times(lanes: Lanes, factor: int) -> Value:
+    return lanes.builder.mul(lanes.value, splat_constant(I32, factor, lanes.value.type.count))
 
 
 def _emit_plane(builder: Builder, target: Target, vectors: int, job: PlaneJob) -> None:
@@ -189,6 +188,8 @@ def _emit_tiles(
     """A block of tiles and vectors.   places: variables, where its inputs and outputs begin; they go on."""
     inputs, outputs = places
     sums = _emit_sums(builder, target, job, shape, builder.load(inputs))
+    with builder.if_then(builder.icmp_unsigned("!=", job.starts, ir.Constant(I64, 0)), likely=False):
+        _add_starts(builder, target, job, sums)
     place = builder.load(outputs)
     for row in sums:
         for at, total in enumerate(row):
@@ -197,6 +198,15 @@ def _emit_tiles(
     builder.store(place, outputs)
     step = times(builder, job.input_step, shape[0])
     builder.store(builder.add(builder.load(inputs), step), inputs)
+
+
+def _add_starts(builder: Builder, target: Target, job: PlaneJob, sums: list[list[Value]]) -> None:
+    """One plane of many: sums that began with starts would cost copies of registers in all of them."""
+    for row in sums:
+        for at, total in enumerate(row):
+            place = after(builder, job.starts, 4 * target.lanes * at)
+            start = load(builder, place, vector(I32, target.lanes), 4)
+            builder.store(builder.add(builder.load(total), start), total)
 
 
 def _emit_sums(

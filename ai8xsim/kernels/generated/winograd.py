@@ -12,7 +12,11 @@ know.
 
 Sums are kept modulo 2**32. They may overflow on the way, but a sum is a multiple of its divisor, and that is an odd
 number times a power of two: the odd part is divided off by multiplying with its inverse modulo 2**32, the power of
-two by a shift. What remains are the low 26 bits of the output at least, all of it if |y| < 2**25.
+two by a shift. So that one shift serves all outputs, each is multiplied with the powers of two that it lacks, too. What
+remains are the low 26 bits of the output, all of it if |y| < 2**25.
+
+What an output starts from need not be added to each of them: 36 times that, added to one of the 36 products, becomes
+the start times the divisor in every output.
 
 A pixel's values have up to 8 bits without a sign. What is multiplied then fits 16 bits: B makes values from -12750 to
 17340 of them, G kernels of up to 49 * 128.
@@ -28,9 +32,10 @@ OUTPUTS, INPUTS, KERNEL = 4, 6, 3  # along each side of a tile, and of a kernel
 PRODUCTS = INPUTS * INPUTS
 OF_KERNEL = np.array([[6, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 6]])  # G
 SHIFTS = (3, 2, 1, 1)  # 24, 12, 6 and 6 times each output: an odd part of 3, and powers of two
+LARGEST_SHIFT = 2 * max(SHIFTS)
 INVERSE_OF_ODD_PART = pow(3 * 3, -1, 2**32)
+STARTING_PLANE, TIMES_START = 7, 36  # of the point 1 both ways, whose column of A, times -6, is 3 << SHIFTS
 LIMIT = 2**25
-LARGEST_VALUE = 255
 
 
 class Number(Protocol):
@@ -75,7 +80,18 @@ def transform_kernels(weight_oihw: NDArray[np.int8]) -> NDArray[np.int16]:
     return np.asarray(products.reshape(PRODUCTS, *weight_oihw.shape[:2]), np.int16)
 
 
-def is_exact(weight_oihw: NDArray[np.int8]) -> bool:
-    """Whether no output can reach the limit, whatever the inputs, 0 to 255 or -128 to 127."""
-    sums = np.abs(weight_oihw.astype(np.int64)).sum(axis=(1, 2, 3))
-    return bool(sums.max(initial=0) * LARGEST_VALUE < LIMIT)
+def factor_of_output(shift: int) -> int:
+    """What makes an output, times its divisor with so many factors of two, an output times 2**LARGEST_SHIFT."""
+    return (INVERSE_OF_ODD_PART << (LARGEST_SHIFT - shift)) % 2**32
+
+
+def plane_starts(starts: NDArray[np.int32]) -> NDArray[np.int32]:
+    """What is added to the products of the starting plane, modulo 2**32."""
+    return (TIMES_START * starts.astype(np.int64)).astype(np.int32)
+
+
+def is_exact(weight_oihw: NDArray[np.int8], starts: NDArray[np.int32], inputs: tuple[int, int]) -> bool:
+    """Whether no output can reach the limit, with what it starts from, whatever the inputs in a range."""
+    ends = [weight_oihw.astype(np.int64) * end for end in inputs]
+    least, most = (pick(*ends).sum(axis=(1, 2, 3)) + starts for pick in (np.minimum, np.maximum))
+    return bool((least > -LIMIT).all() and (most < LIMIT).all())
