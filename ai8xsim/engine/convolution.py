@@ -13,7 +13,7 @@ from ai8xsim.engine.build import Builder, Draft
 from ai8xsim.engine.costs import narrow_effort
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
-from ai8xsim.engine.tiles import tile_corners, tile_inputs, tile_outputs, worth_tiles
+from ai8xsim.engine.tiles import Starts, tile_corners, tile_inputs, tile_outputs, worth_tiles
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
@@ -191,20 +191,15 @@ class _Work:
             weight = _dense(weight, geometry.groups)
             starts, tensors = self._starts(weight.reshape(len(weight), -1), stage), (self._x, output)
             if stage is not None and worth_tiles(self._builder, geometry, weight, starts, tensors):
-                self._add_tiles(weight, starts, geometry, output, stage)
+                self._add_tiles(weight, starts, geometry, (output, stage))
             else:
                 self._add_rows(weight, geometry, output, stage)
 
     def _add_tiles(
-        self,
-        weight_oihw: Int8,
-        starts: npt.NDArray[np.int32],
-        geometry: ConvolutionGeometry,
-        output: Tensor,
-        stage: OutputStage,
+        self, weight_oihw: Int8, starts: Starts, geometry: ConvolutionGeometry, results: Results
     ) -> None:
         """A convolution by tiles of outputs."""
-        target, x = self._builder.target, self._x
+        target, x, (output, stage) = self._builder.target, self._x, results
         corners, offsets = tile_corners(output), tile_outputs(output)
         outputs = [output.offset(row, column) for row, column in corners]
         inputs = [x.offset(row, column) for row, column in corners - geometry.padding]
@@ -356,7 +351,7 @@ class _Work:
         is_packed = channels <= FOUR * FOUR if packed.narrow else channels in (target.lanes, 2 * target.lanes)
         return is_packed and target.masked_stores and _step_of_fours(pixels[:, 0]) == channels
 
-    def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> npt.NDArray[np.int32]:
+    def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> Starts:
         shift = None if stage is None else 7 - stage.shift
         return packing.starts(self._builder.target, weight_ok, self._convolution.weights.bias, shift)
 

@@ -10,8 +10,9 @@ from ai8xsim.engine.build import Builder, Draft, Plan
 from ai8xsim.engine.convolution import Sums, add_convolution, border_for, fits_32_bits, flattens_itself
 from ai8xsim.engine.tensor import NO_BORDER, Border, Offsets, Tensor
 from ai8xsim.kernels.eltwise import OPERATIONS
+from ai8xsim.kernels.generated.pooling import channels_of_squares
 from ai8xsim.kernels.generated.steps import Kind
-from ai8xsim.kernels.generated.targets import Target
+from ai8xsim.kernels.generated.targets import FOUR, Target
 from ai8xsim.kernels.generated.transfer import PIXELS
 from ai8xsim.program.operations import (
     Activation,
@@ -288,6 +289,11 @@ class _Lowering:
         fields = {
             "channels": x.channels,
             "operation": int(pooling.rounding),
+            "is_together": int(
+                kernel_size == geometry.stride == (2, 2)
+                and geometry.dilation == (1, 1)
+                and _are_together(self._builder.target, x, made)
+            ),
         }
         pixels = np.stack([made.pixels(), inputs], axis=1)
         self._builder.add(Draft(kind, made.region, (x.region,), pixels, taps, fields=fields))
@@ -375,6 +381,12 @@ class _Lowering:
         pixels = np.stack([places, inputs], axis=1)
         fields = {"channels": 1}
         self._builder.add(Draft(Kind.MAXIMUM, buffer.region, (x.region,), pixels, fields=fields))
+
+
+def _are_together(target: Target, x: Tensor, made: Tensor) -> bool:
+    """Whether every four pixels lie side by side, and vectors hold several of them."""
+    is_dense = x.pixel_step == made.pixel_step == x.channels
+    return is_dense and made.columns % FOUR == 0 and x.channels in channels_of_squares(target)
 
 
 def _needed_border(layer: Layer) -> Border:

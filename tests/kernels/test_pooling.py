@@ -8,8 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ai8xsim import MAX78002, Simulator
+from ai8xsim.engine import run
 from ai8xsim.kernels import reference
-from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
+from ai8xsim.kernels.generated.pooling import (
+    PoolJob,
+    channels_of_squares,
+    take_average,
+    take_maximum,
+    take_maximum_of_squares,
+)
 from ai8xsim.kernels.generated.targets import Target
 from tests.kernels.cases import Array, seeds, values
 from tests.kernels.generated import (
@@ -22,6 +30,7 @@ from tests.kernels.generated import (
     numbers,
     on_every_target,
 )
+from tests.simulator.small_programs import program_of
 
 MOST_TAPS = 256  # 16 x 16
 
@@ -38,6 +47,11 @@ def maximum(target: Any, job: PoolJob) -> None:
 @compiled
 def average(target: Any, job: PoolJob) -> None:
     take_average(target, job)
+
+
+@compiled
+def maximum_of_squares(target: Any, job: PoolJob) -> None:
+    take_maximum_of_squares(target, job)
 
 
 class Case(NamedTuple):
@@ -96,6 +110,52 @@ def test_pooling_is_what_numpy_pools(target: Target, case: Case) -> None:
     written = OUTSIDE + offsets[:, 0, None] + np.arange(case.channels)
     assert np.array_equal(numbers(target, outputs[written]), pooled)
     assert changed_only(before, outputs, written)
+
+
+@on_every_target
+@pytest.mark.parametrize("fours", [1, 2, 5])
+@pytest.mark.parametrize("row_gap", [0, 1, 77])
+@pytest.mark.parametrize("number", [0, 1])
+def test_squares_side_by_side_are_pooled(target: Target, number: int, fours: int, row_gap: int) -> None:
+    channels, count = channels_of_squares(target)[number], 4 * fours
+    row_step = 2 * channels * count + row_gap
+    inputs = memory(target, values(row_gap, (2 * row_step,)), 0)
+    written = OUTSIDE + 9 + np.arange(count * channels)
+    before = held(target, values(fours, (count * channels + 9 + 2 * OUTSIDE,)))
+    outputs = before.copy()
+    taps = np.array([0, channels, row_step, row_step + channels], np.int32)
+    pixels = np.stack([9 + channels * np.arange(count), 2 * channels * np.arange(count)], 1).astype(np.int32)
+    job = PoolJob(
+        values=inputs.address,
+        outputs=address_of(outputs, OUTSIDE),
+        pixels=address_of(pixels),
+        pixel_count=count,
+        taps=address_of(taps),
+        tap_count=4,
+        channels=channels,
+    )
+    maximum_of_squares(target.marker, job)
+    rows = [inputs.numbers[first : first + 2 * channels * count] for first in (0, row_step)]
+    pooled = np.stack(rows).reshape(2, count, 2, channels).max(axis=(0, 2))
+    assert np.array_equal(numbers(target, outputs[written]), pooled.ravel())
+    assert changed_only(before, outputs, written)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 4, 8), (16, 6, 16), (32, 4, 24), (16, 7, 9), (32, 9, 7), (64, 4, 8)])
+@pytest.mark.parametrize("pool", ["pool_stride: 2", "pool_stride: 1", "pool_stride: 2, pool_dilation: 2"])
+@on_every_target
+def test_pools_of_two_by_two(
+    target: Target, pool: str, shape: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether their windows are squares side by side or not, and however threads divide them."""
+    monkeypatch.setattr(run, "WORTH_THREADS", 0)
+    program = program_of(f"- {{op: none, max_pool: 2, {pool}}}", input_shape=shape, device=MAX78002)
+    samples = values(sum(shape), (3, *shape))
+    expected = Simulator(program, target="portable").run(samples).output
+    machine = Simulator(program, threads, target.name)
+    assert np.array_equal(machine.run(samples).output, expected)
+    assert np.array_equal(machine.run(samples[1]).output, expected[1])
 
 
 def windows_of(sums: Array, count: int) -> tuple[Array, tuple[int, int, int]]:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from ai8xsim import Program, Simulator
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.kernels.generated.transfer import (
-    PIXELS,
     InputPlanes,
     Pixels,
     copy_in,
@@ -71,8 +70,13 @@ def take_64_of_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
 
 
 @compiled
-def interleave_3(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
-    interleave_in(target, 3, planes, pixels)
+def interleave_16(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
+    interleave_in(target, 3, 16, planes, pixels)
+
+
+@compiled
+def interleave_64(target: Any, planes: InputPlanes, pixels: Pixels) -> None:
+    interleave_in(target, 3, 64, planes, pixels)
 
 
 @compiled
@@ -116,16 +120,18 @@ def test_planes_become_pixels(
 
 
 @on_every_target
-@pytest.mark.parametrize("plane_step", [16, 17, 100])
-def test_three_planes_are_interleaved(target: Target, plane_step: int) -> None:
+@pytest.mark.parametrize(("interleave", "count"), [(interleave_16, 16), (interleave_64, 64)])
+@pytest.mark.parametrize("plane_gap", [0, 1, 84])
+def test_three_planes_are_interleaved(target: Target, interleave: Any, count: int, plane_gap: int) -> None:
+    plane_step = count + plane_gap
     planes = values(plane_step, (3 * plane_step,))
-    before = held(target, values(1, (3 * PIXELS + 100,)))
+    before = held(target, values(1, (3 * count + 100,)))
     arena = before.copy()
-    offsets = 20 + 3 * np.arange(PIXELS, dtype=np.int32)
+    offsets = 20 + 3 * np.arange(count, dtype=np.int32)
     pixels = Pixels(address_of(arena, 30), address_of(offsets))
-    interleave_3(target.marker, InputPlanes(address_of(planes), plane_step, 0), pixels)
-    wanted = planes[np.arange(3) * plane_step + np.arange(PIXELS)[:, None]]
-    places = 50 + np.arange(3 * PIXELS)
+    interleave(target.marker, InputPlanes(address_of(planes), plane_step, 0), pixels)
+    wanted = planes[np.arange(3) * plane_step + np.arange(count)[:, None]]
+    places = 50 + np.arange(3 * count)
     assert np.array_equal(numbers(target, arena[places]), wanted.ravel())
     assert changed_only(before, arena, places)
 

@@ -68,6 +68,27 @@ def take_maximum(typing_context: Any, target: Any, job: Any) -> Any:
 
 
 @intrinsic
+def take_maximum_of_squares(typing_context: Any, target: Any, job: Any) -> Any:
+    """Likewise over squares of 2x2 values side by side, for pixels of `channels_of_squares`, four at a time."""
+    facts = target_of(target.instance_class)
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        fields = fields_of(builder, args[1], PoolJob)
+        for channels in channels_of_squares(facts):
+            with builder.if_then(builder.icmp_signed("==", fields.channels, ir.Constant(I64, channels))):
+                _emit_squares(builder, facts, fields, channels)
+        return context.get_dummy_value()
+
+    return types.void(target, job), generate
+
+
+def channels_of_squares(target: Target) -> tuple[int, int]:
+    """Channels of which two or four pixels fill a vector."""
+    values = _LANES[0] // target.value_bytes
+    return values // 2, values // 4
+
+
+@intrinsic
 def take_average(typing_context: Any, target: Any, job: Any) -> Any:
     """Write the average over the taps of each pixel, channel by channel: its magnitude truncated, or rounded half up.
 
@@ -139,6 +160,37 @@ def _emit_maximum(builder: Builder, target: Target, window: _Window, start: Valu
         lambda offset: load(builder, builder.add(start, offset), kind),
         lambda best, seen: maximum(builder, seen, best, signed=is_signed),
     )
+
+
+def _emit_squares(builder: Builder, target: Target, job: PoolJob, channels: int) -> None:
+    """First the larger of two rows, then of two pixels, which vectors of even and of odd ones bring together."""
+    lanes = _LANES[0] // target.value_bytes
+    rows = [_offset(builder, target, after(builder, job.taps, OFFSET_BYTES * tap)) for tap in (0, 2)]
+    vectors = 2 * _USUAL * channels // lanes
+
+    def larger(one: Value, other: Value) -> Value:
+        return maximum(builder, one, other, signed=target.marker.zero == 0)
+
+    with cgutils.for_range(builder, builder.udiv(job.pixel_count, ir.Constant(I64, _USUAL))) as four:
+        offsets = builder.add(job.pixels, times(builder, four.index, 2 * OFFSET_BYTES * _USUAL))
+        start = moved(builder, job.values, after(builder, offsets, OFFSET_BYTES), target.value_bytes)
+        place = moved(builder, job.outputs, offsets, target.value_bytes)
+        starts = [builder.add(start, row) for row in rows]
+        pairs = [[after(builder, row, _LANES[0] * at) for row in starts] for at in range(vectors)]
+        folded = [larger(*(load(builder, at, _held(target, lanes)) for at in pair)) for pair in pairs]
+        for number in range(vectors // 2):
+            halves = [
+                _every_other_pixel(builder, folded[2 * number : 2 * number + 2], channels, first)
+                for first in (0, 1)
+            ]
+            store(builder, larger(*halves), after(builder, place, _LANES[0] * number))
+
+
+def _every_other_pixel(builder: Builder, pair: Sequence[Value], channels: int, first: int) -> Value:
+    """Of two vectors of pixels, in one."""
+    pixels = range(first, 2 * pair[0].type.count // channels, 2)
+    lanes = [pixel * channels + channel for pixel in pixels for channel in range(channels)]
+    return builder.shuffle_vector(*pair, ir.Constant(vector(I32, len(lanes)), lanes))
 
 
 def _emit_average(builder: Builder, target: Target, window: _Window, start: Value) -> Value:

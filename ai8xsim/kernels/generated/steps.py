@@ -56,7 +56,7 @@ STEP = np.dtype(
             "last_block",
             "inputs",  # that its blocks multiply at a time
             "unit",  # of pixels that its blocks take: a range is rounded to whole ones
-            "is_together",  # whether the outputs of each four pixels lie side by side
+            "is_together",  # whether the outputs of each four pixels lie side by side; of MAXIMUM, and their squares
             "weights",  # their first byte
             "first_tap",  # that the weights are read for
             "all_taps",  # that there are weights for

@@ -77,21 +77,23 @@ def fetch_ahead(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def interleave_in(typing_context: Any, target: Any, channels: Any, planes: Any, pixels: Any) -> Any:
-    """Write PIXELS pixels that have no more channels than these (a literal number), and so lie side by side."""
-    facts, count = target_of(target.instance_class), int(channels.literal_value)
+def interleave_in(
+    typing_context: Any, target: Any, channels: Any, count: Any, planes: Any, pixels: Any
+) -> Any:
+    """Write `count` pixels that have no more channels than these, and so lie side by side; both are literals, as of
+    `take_in`."""
+    facts, lanes = target_of(target.instance_class), int(count.literal_value)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
-        arena, offsets = fields_of(builder, args[3], Pixels)
+        arena, offsets = fields_of(builder, args[4], Pixels)
         output = moved(builder, arena, offsets, facts.value_bytes)
-        loaded = _loaded(builder, args[2], count, PIXELS)
-        for part in range(count):
-            values = _interleaved(builder, loaded, PIXELS * part)
-            place = after(builder, output, PIXELS * part * facts.value_bytes)
+        loaded = _loaded(builder, args[3], int(channels.literal_value), lanes)
+        for number, values in enumerate(_interleaved(builder, loaded)):
+            place = after(builder, output, lanes * number * facts.value_bytes)
             store(builder, held_in_memory(builder, facts, values), place)
         return context.get_dummy_value()
 
-    return types.void(target, channels, planes, pixels), generate
+    return types.void(target, channels, count, planes, pixels), generate
 
 
 @intrinsic
@@ -149,16 +151,35 @@ def _loaded(builder: Builder, planes: Value, channels: int, pixels: int) -> list
     return [load(builder, place, vector(I8, pixels)) for place in places]
 
 
-def _interleaved(builder: Builder, planes: list[Value], first: int) -> Value:
-    """PIXELS values from value `first` on, when pixels lie side by side; one plane after the other is merged in."""
-    wanted = [divmod(place, len(planes)) for place in range(first, first + PIXELS)]  # pixel, channel
-    merged = planes[0]
-    for channel in range(1, len(planes)):
+def _interleaved(builder: Builder, planes: list[Value]) -> Iterator[Value]:
+    """All values when pixels lie side by side: within each 16 pixels, 16 bytes at a time, which then are put in order.
+
+    Processors move bytes only within 16 of them, and larger pieces anywhere.
+    """
+    count, channels = planes[0].type.count, len(planes)
+    within = range(0, count, PIXELS)
+    parts = []
+    for first in range(0, PIXELS * channels, PIXELS):
+        wanted = [divmod(place, channels) for place in range(first, first + PIXELS)]  # pixel, channel
+        parts.append(
+            _merged(builder, planes, [(channel, at + pixel) for at in within for pixel, channel in wanted])
+        )
+    pieces = [(part, at) for at in within for part in range(channels)]
+    for first in range(0, len(pieces), len(within)):
+        own = pieces[first : first + len(within)]
+        yield _merged(builder, parts, [(part, at + byte) for part, at in own for byte in range(PIXELS)])
+
+
+def _merged(builder: Builder, vectors: list[Value], places: list[tuple[int, int]]) -> Value:
+    """A vector of lanes (vector, lane) of several vectors, which are merged in one after the other."""
+    merged, count = vectors[0], len(places)
+    for number in range(1, len(vectors)):
+        kept = range(count) if number > 1 else [lane for _, lane in places]
         lanes = [
-            PIXELS + pixel if theirs == channel else place if channel > 1 else pixel
-            for place, (pixel, theirs) in enumerate(wanted)
+            count + lane if theirs == number else here
+            for here, (theirs, lane) in zip(kept, places, strict=True)
         ]
-        merged = builder.shuffle_vector(merged, planes[channel], ir.Constant(vector(I32, PIXELS), lanes))
+        merged = builder.shuffle_vector(merged, vectors[number], ir.Constant(vector(I32, count), lanes))
     return merged
 
 

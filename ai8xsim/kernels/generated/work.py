@@ -9,10 +9,11 @@ import numpy as np
 
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import address_of
-from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum
+from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum, take_maximum_of_squares
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
+from ai8xsim.kernels.generated.targets import FOUR
 from ai8xsim.kernels.generated.transfer import (
     PIXELS,
     InputPlanes,
@@ -117,7 +118,11 @@ def _fold(values: Array, zero: int, operation: int, operand: int, line: Array) -
 
 @compiled_part
 def _maximum(run: Run, step: Step, pixels: Range) -> None:
-    take_maximum(run.target, _pool_job(run, step, pixels, 0))
+    job = _pool_job(run, step, pixels, 0)
+    if step.is_together and pixels[0] % FOUR == pixels[1] % FOUR == 0:
+        take_maximum_of_squares(run.target, job)
+    else:
+        take_maximum(run.target, job)
 
 
 @compiled_part
@@ -200,21 +205,25 @@ def _load_planes(target: Any, step: Step, planes: Range, pixels: Pixels) -> None
 
     planes: address of the first one, bytes to the next.
     """
-    block = _pixels_together(step)
+    is_interleaved = step.channels == step.pixel_step == 3
+    block = _pixels_together(step, is_interleaved)
     for start in range(0, step.tap_count, block):
         first = min(start, step.tap_count - block)
         source = InputPlanes(planes[0] + first, planes[1], 0)
         output = _from_pixel(pixels, first)
-        if step.channels == step.pixel_step == 3:
-            interleave_in(target, 3, source, output)
+        if is_interleaved and block == 4 * PIXELS:
+            interleave_in(target, 3, 64, source, output)
+        elif is_interleaved:
+            interleave_in(target, 3, 16, source, output)
         else:
             _load_block(target, (step.channels, block), source, output)
 
 
 @inlined
-def _pixels_together(step: Step) -> int:
-    """Of a block: the most that a run has, where there are enough channels to make it worth while."""
-    return 4 * PIXELS if step.channels >= 16 and step.tap_count >= 4 * PIXELS else PIXELS
+def _pixels_together(step: Step, is_interleaved: bool) -> int:
+    """Of a block: the most that a run has, where they are interleaved, or enough channels make it worth while."""
+    is_worth_while = is_interleaved or step.channels >= 16
+    return 4 * PIXELS if is_worth_while and step.tap_count >= 4 * PIXELS else PIXELS
 
 
 @compiled_part
