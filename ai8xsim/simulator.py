@@ -2,7 +2,7 @@
 
 import os
 from functools import lru_cache, partial
-from typing import get_args
+from typing import NoReturn, get_args
 
 import numpy.typing as npt
 
@@ -73,6 +73,10 @@ class Session:
     def run(self, samples: npt.ArrayLike, keep: Keep = "all") -> Trace:
         """The trace of one sample or of several in turn; as `Simulator.run` otherwise."""
         return self._tracer.trace(samples, keep, None)
+
+    def __reduce__(self) -> NoReturn:
+        """Its buffers are memory that compiled code knows by address."""
+        raise TypeError("a session cannot be copied or pickled; start another one with `Simulator.session`")
 
 
 class _Tracer:

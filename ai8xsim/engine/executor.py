@@ -40,11 +40,11 @@ def traced(
     samples = output_nchw[..., 0] if layer.output_shape.is_1d else output_nchw
     output = samples if is_batch else samples[0]
     output.setflags(write=False)
-    return untold(layer, is_batch=is_batch).with_output(output, saturated)
+    return trace_without_output(layer, is_batch=is_batch).with_output(output, saturated)
 
 
-def untold(layer: Layer, *, is_batch: bool) -> LayerTrace:
-    """The trace of a layer but for its output."""
+def trace_without_output(layer: Layer, *, is_batch: bool) -> LayerTrace:
+    """What is known of a layer's trace before it runs."""
     return LayerTrace(
         index=layer.index,
         name=layer.name,

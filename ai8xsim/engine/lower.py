@@ -289,11 +289,7 @@ class _Lowering:
         fields = {
             "channels": x.channels,
             "operation": int(pooling.rounding),
-            "is_together": int(
-                kernel_size == geometry.stride == (2, 2)
-                and geometry.dilation == (1, 1)
-                and _are_together(self._builder.target, x, made)
-            ),
+            "is_together": int(_are_squares_together(self._builder.target, pooling, x, made)),
         }
         pixels = np.stack([made.pixels(), inputs], axis=1)
         self._builder.add(Draft(kind, made.region, (x.region,), pixels, taps, fields=fields))
@@ -383,10 +379,17 @@ class _Lowering:
         self._builder.add(Draft(Kind.MAXIMUM, buffer.region, (x.region,), pixels, fields=fields))
 
 
-def _are_together(target: Target, x: Tensor, made: Tensor) -> bool:
-    """Whether every four pixels lie side by side, and vectors hold several of them."""
-    is_dense = x.pixel_step == made.pixel_step == x.channels
-    return is_dense and made.columns % FOUR == 0 and x.channels in channels_of_squares(target)
+def _are_squares_together(target: Target, pooling: Pooling, x: Tensor, made: Tensor) -> bool:
+    """Whether maxima are of squares of 2x2, of which every four lie side by side, and vectors hold several pixels."""
+    geometry = pooling.geometry
+    are_squares = geometry.kernel_size == geometry.stride == (2, 2) and geometry.dilation == (1, 1)
+    is_dense = x.pixel_step == made.pixel_step == x.channels and made.columns % FOUR == 0
+    return (
+        pooling.kind is PoolKind.MAX
+        and are_squares
+        and is_dense
+        and x.channels in channels_of_squares(target)
+    )
 
 
 def _needed_border(layer: Layer) -> Border:

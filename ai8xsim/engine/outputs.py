@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.executor import Keep, LayerTraces, untold
+from ai8xsim.engine.executor import Keep, LayerTraces, trace_without_output
 from ai8xsim.engine.lower import Emitted, Lowered
 from ai8xsim.trace import LayerTrace
 
@@ -80,5 +80,5 @@ def _result(entry: Emitted, count: int, first_byte: int, is_batch: bool) -> Resu
     strides: tuple[int, ...] = (pixel_step * columns * rows, size, pixel_step * columns, pixel_step)
     first_byte += size * entry.first * count
     axes = slice(0 if is_batch else 1, 3 if layer.output_shape.is_1d else 4)  # that users see
-    trace = untold(layer, is_batch=is_batch)
+    trace = trace_without_output(layer, is_batch=is_batch)
     return Result(trace, entry.counter, shape[axes], kind, first_byte, strides[axes])

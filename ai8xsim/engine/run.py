@@ -95,7 +95,7 @@ class Engine:
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
     def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
-        """What runs so many samples."""
+        """What runs so many samples; whether threads share them is decided here."""
         layout, alone = layout_of(self._lowered, count, keep, is_batch=is_batch), self._alone(count, 0, count)
         is_shared = self._is_worth_threads(count)
 

@@ -1,5 +1,6 @@
 """How the simulator is called: batches, threads, sessions, samples it takes and samples it refuses."""
 
+import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -111,6 +112,16 @@ def test_keep_outputs_holds_output_layers_only_with_equal_values(network: DrawnN
         assert layer.digests == everything[layer.index].digests
         assert layer.saturated in {None, everything[layer.index].saturated}
     assert np.array_equal(outputs.output, everything.output)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_session_refuses_to_be_copied(copied: Any) -> None:
+    """Or else two of them would share their buffers."""
+    for target in (None, "portable"):
+        session = Simulator(mixed_program(), target=target).session()
+        session.run(random_int8(0, 2, 4, 4))
+        with pytest.raises(TypeError, match="start another one"):
+            copied(session)
 
 
 def test_a_session_can_keep_outputs_only() -> None:

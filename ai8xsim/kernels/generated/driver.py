@@ -9,7 +9,7 @@ from ai8xsim.kernels.generated.handles import address_of, handles_at, run_of
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
 from ai8xsim.kernels.generated.standby import next_call
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
-from ai8xsim.kernels.generated.targets import TILES_TOGETHER, Target
+from ai8xsim.kernels.generated.targets import FOUR, TILES_TOGETHER, Target
 from ai8xsim.kernels.generated.work import Range, Step, work
 
 ALONE = 0  # instead of a number of threads
@@ -89,6 +89,8 @@ def _pieces(step: Step, pixels: int, threads: int) -> int:
 @compiled_part
 def _together(step: Step) -> int:
     """Pixels that are best computed together."""
+    if step.kind == Kind.MAXIMUM and step.is_together:
+        return FOUR
     return TILES_TOGETHER if step.kind == Kind.MULTIPLY_TILES else 1
 
 

@@ -171,7 +171,10 @@ def _interleaved(builder: Builder, planes: list[Value]) -> Iterator[Value]:
 
 
 def _merged(builder: Builder, vectors: list[Value], places: list[tuple[int, int]]) -> Value:
-    """A vector of lanes (vector, lane) of several vectors, which are merged in one after the other."""
+    """A vector of places (vector, lane) in vectors of its own length, which are merged in one after the other.
+
+    A lane may hold anything until the turn of its vector comes.
+    """
     merged, count = vectors[0], len(places)
     for number in range(1, len(vectors)):
         kept = range(count) if number > 1 else [lane for _, lane in places]
