@@ -10,7 +10,7 @@ from ai8xsim.engine.build import aligned
 from ai8xsim.engine.executor import Int8, Keep, LayerTraces, Run
 from ai8xsim.engine.lower import Lowered, lower
 from ai8xsim.engine.outputs import Outputs, first_bytes, layout_of
-from ai8xsim.engine.workers import Errand, Handles, Workers
+from ai8xsim.engine.workers import TOLD, Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.handles import tell_call
 from ai8xsim.kernels.generated.steps import Handle
@@ -176,8 +176,7 @@ class Engine:
 
     def _drive(self, call: Call, arena: Arena, numbers: Numbers) -> None:
         """Run samples in an arena, alone or with others."""
-        tell_call(arena.handles, *call, numbers)
-        self._workers.run(arena.handles)
+        self._workers.run(arena.handles, *call, numbers)
 
     def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)
@@ -185,7 +184,7 @@ class Engine:
         tell_call(handles, *call, self._shared(call, share, counters))
         memory = (self._plan, arena, call, counters)
         self._workers.call(Errand(handles, memory), self._sharers - 1)
-        self._workers.run(handles)
+        self._workers.run(handles, *TOLD)
 
     def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
         counters = self._counters(share)

@@ -20,6 +20,9 @@ from ai8xsim.kernels.generated.steps import Handle
 Work = Callable[[], None]
 Handles = npt.NDArray[np.int64]  # of a call, see `steps.Handle`
 
+# Instead of a call, for a runner whose handles were told of it before.
+TOLD = np.zeros((0, 0, 0, 0), np.int8), np.zeros(0, np.int64), np.zeros(0, np.int64)
+
 
 class Helper:
     """A piece of work that another thread does, unless it is called off before."""
@@ -92,7 +95,7 @@ class Post:
             self._errands.append(errands.pop())
             handles = self._errands[-1].handles.copy()
         handles[Handle.POST] = self._address
-        run(handles)
+        run(handles, *TOLD)
         with self._changing:
             self._errands.clear()
 

@@ -25,6 +25,21 @@ def compiled(function: Function) -> Function:
     return cast("Function", dispatcher)
 
 
+def compiled_for(*kinds: Any) -> Callable[[Function], Function]:
+    """The function, compiled at once for arguments of these types and for no others, and kept on disk.
+
+    Arrays of layout "A" stand for all arrays of their type, which spares compiling the function for each layout.
+    """
+
+    def compile_now(function: Function) -> Function:
+        dispatcher: Any = compiled(function)
+        dispatcher.compile(kinds)
+        dispatcher.disable_compile()
+        return cast("Function", dispatcher)
+
+    return compile_now
+
+
 def compiled_part(function: Function) -> Function:
     """A function that only compiled functions call; it is compiled and kept as a part of them."""
     wrappers = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ai8xsim.engine import run as engine
-from ai8xsim.engine.workers import Errand, Post, Workers
+from ai8xsim.engine.workers import TOLD, Errand, Post, Workers
 from ai8xsim.kernels.generated.driver import Runner, runner_of
 from ai8xsim.kernels.generated.standby import CALLED, READY
 from ai8xsim.kernels.generated.steps import Handle
@@ -38,7 +38,7 @@ def nothing_to_do() -> Any:
 @pytest.fixture(scope="module")
 def run() -> Runner:
     compiled = runner_of(available_targets()[0])
-    compiled(nothing_to_do())
+    compiled(nothing_to_do(), *TOLD)
     return compiled
 
 

@@ -1,11 +1,10 @@
 """A whole network in one compiled call: alone, or shared with other threads."""
 
-from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
-from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import address_of, handles_at, run_of
+from ai8xsim.kernels.compiled import Array, compiled_for, compiled_part, inlined
+from ai8xsim.kernels.generated.handles import CALL, address_of, handles_at, run_of, tell_call
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
 from ai8xsim.kernels.generated.standby import next_call
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
@@ -23,19 +22,21 @@ TILES = 4  # of which pieces have a multiple, as most blocks of them have
 INT64 = 8  # bytes
 
 
-Runner = Callable[[Array], None]
+class Runner(Protocol):
+    """Runs a call in an arena, whose handles it completes; without samples, they were told of the call before."""
+
+    def __call__(self, handles: Array, samples: Array, outputs: Array, numbers: Array) -> None: ...
 
 
 @cache
 def runner_of(target: Target) -> Runner:
-    """`run_network` for a target; and, with a post, whatever others call for after it, until nobody does for a while.
-
-    Of what a call is given, Numba looks at the types: the fewer the better.
-    """
+    """`run_network` for a target; with a post, also what others call for afterwards, until nobody does for a while."""
     marker = target.marker
 
-    @compiled
-    def run(handles: Array) -> None:
+    @compiled_for(*CALL)
+    def run(handles: Array, samples: Array, outputs: Array, numbers: Array) -> None:
+        if len(samples):
+            tell_call(handles, samples, outputs, numbers)
         post = handles[Handle.POST]
         call = address_of(handles, 0)
         while call:
