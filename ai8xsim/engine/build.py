@@ -1,7 +1,6 @@
 """From steps as they are thought of to the tables that compiled kernels read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.costs import costs_of
+from ai8xsim.engine.draft import Draft
+from ai8xsim.engine.places import ALIGNMENT, places_of, waits_of
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor, laid_out
 from ai8xsim.kernels.generated.steps import STEP, Kind
 from ai8xsim.kernels.generated.targets import Target
@@ -19,7 +20,6 @@ CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
 # Rows that the last block of a step may take too many (large blocks are only taken where they are full), and values
 # that its last run may read too many.
 EXTRA_PIXELS, EXTRA_VALUES = 16, 256
-ALIGNMENT = 64
 # What a value of a step takes, and each pixel of any step, in multiplications of the same time (measured on Zen 5;
 # depthwise with AVX-512 on Emerald Rapids, otherwise it is more).
 EFFORT = MappingProxyType(
@@ -36,28 +36,6 @@ EFFORT = MappingProxyType(
     }
 )
 EFFORT_OF_A_PIXEL = 500
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A step. `pixels`: offsets of one sample, a row per pixel: output, then an input from each of `sources`.
-
-    `output` is None where results go to the run's outputs; `sources` is empty where they come from the samples.
-    `fields`: the other fields of the step.
-    """
-
-    kind: Kind
-    output: Region | None
-    sources: tuple[Region, ...]
-    pixels: npt.NDArray[np.int64]
-    taps: Offsets = field(default_factory=lambda: np.zeros(1, np.int64))
-    weights: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
-    starts: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
-    fields: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def regions(self) -> tuple[Region, ...]:
-        return self.sources if self.output is None else (self.output, *self.sources)
 
 
 @dataclass(frozen=True)
@@ -108,11 +86,15 @@ class Builder:
 
     def build(self) -> Plan:
         """The plan of all steps so far."""
-        places, sizes = _places(self.drafts)
+        places, sizes = places_of(self.drafts)
         most = 1 if self._is_single else MOST_TOGETHER
         together = max(1, min(most, CACHED_VALUES // max(sizes[0], 1)))
         tables = _Tables(together, self.target)
-        rows = [self._row(draft, places, tables) for draft in self.drafts]
+        waits = waits_of(self.drafts, places)
+        rows = [
+            self._row(draft, places, tables) | {"waits": wait}
+            for draft, wait in zip(self.drafts, waits, strict=True)
+        ]
         steps = np.array([tuple(row.get(name, 0) for name in STEP.names or ()) for row in rows], STEP)
         values, sums = (size * together + EXTRA_VALUES for size in sizes)
         return Plan(steps, *tables.finished(), together, values, sums)
@@ -213,43 +195,3 @@ def _append(table: list[npt.NDArray[Any]], part: npt.NDArray[Any]) -> int:
     first = sum(len(earlier) for earlier in table)
     table.append(part)
     return first
-
-
-def _places(drafts: Sequence[Draft]) -> tuple[dict[int, int], tuple[int, int]]:
-    """Where each region begins, for one sample, and the size of the memory of activations and of sums.
-
-    The largest regions choose first; each takes the lowest place that is free during its whole life.
-    """
-    lives: dict[Region, tuple[int, int]] = {}
-    for time, draft in enumerate(drafts):
-        for region in draft.regions:
-            first = 0 if region.is_kept else lives.get(region, (time, time))[0]
-            lives[region] = (first, len(drafts) if region.is_kept else time)
-    places: dict[int, int] = {}
-    sizes = []
-    for is_sums in (False, True):
-        regions = sorted((r for r in lives if r.is_sums is is_sums), key=lambda r: (-r.size, r.number))
-        settled: list[Region] = []
-        for region in regions:
-            busy = [other for other in settled if _meet(lives[region], lives[other])]
-            places[region.number] = _lowest_place(region, busy, places)
-            settled.append(region)
-        sizes.append(max((places[r.number] + _rounded(r.size) for r in regions), default=0))
-    return places, (sizes[0], sizes[1])
-
-
-def _lowest_place(region: Region, busy: Sequence[Region], places: dict[int, int]) -> int:
-    place = 0
-    for other in sorted(busy, key=lambda r: places[r.number]):
-        if place + _rounded(region.size) <= places[other.number]:
-            break
-        place = max(place, places[other.number] + _rounded(other.size))
-    return place
-
-
-def _rounded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _meet(life: tuple[int, int], other: tuple[int, int]) -> bool:
-    return life[0] <= other[1] and other[0] <= life[1]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.build import Builder, Draft
+from ai8xsim.engine.build import Builder
 from ai8xsim.engine.costs import narrow_effort
+from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import Starts, tile_corners, tile_inputs, tile_outputs, worth_tiles

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ai8xsim.engine.build import Builder, Draft, Plan
+from ai8xsim.engine.build import Builder, Plan
 from ai8xsim.engine.convolution import Sums, add_convolution, border_for, fits_32_bits, flattens_itself
+from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import NO_BORDER, Border, Offsets, Tensor
 from ai8xsim.kernels.eltwise import OPERATIONS
 from ai8xsim.kernels.generated.pooling import channels_of_squares

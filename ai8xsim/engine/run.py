@@ -1,6 +1,8 @@
 """Runs a program with generated kernels: its plans, memory for them, and threads that share the work."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +14,7 @@ from ai8xsim.engine.lower import Lowered, lower
 from ai8xsim.engine.outputs import Outputs, first_bytes, layout_of
 from ai8xsim.engine.workers import TOLD, Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
-from ai8xsim.kernels.generated.handles import tell_call
+from ai8xsim.kernels.generated.handles import first_address, tell_call
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
@@ -27,6 +29,7 @@ WORTH_A_REPORT = 2_000_000_000
 Numbers = npt.NDArray[np.int64]  # that compiled code is told of a share: the last of the handles
 Counters = npt.NDArray[np.int64]  # see `driver.counters_for`
 Call = tuple[Int8, Outputs]  # samples (N, channels, rows, columns), which all threads that work on them share
+Work = Callable[[Call], None]  # on some of a call's samples
 
 
 class GeneratedExecutor:
@@ -80,8 +83,21 @@ class Share(NamedTuple):
     end: int
     places: int
     threads: int = driver.ALONE
-    counters: int = 0  # their address
+    counters: int = 0  # their address, which each call has its own of
     first_step: int = 0
+
+
+class Prepared(NamedTuple):
+    """What calls in which threads have a share begin with."""
+
+    numbers: Numbers  # but for the counters' address
+    counters: int  # how many
+
+    def shared(self) -> tuple[Counters, Numbers]:
+        """New counters, and numbers that tell where they are."""
+        counters, numbers = np.zeros(self.counters, np.int64), self.numbers.copy()
+        numbers[Handle.COUNTERS - Handle.WIDE] = first_address(counters)
+        return counters, numbers
 
 
 class Engine:
@@ -90,23 +106,23 @@ class Engine:
     def __init__(self, lowered: Lowered, target: Target, workers: Workers) -> None:
         self._lowered, self._target = lowered, target
         self._workers, self._threads = workers, workers.count + 1
-        self._plan, self._work = lowered.plan, lowered.plan.work
+        self._plan, self._effort = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
         self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
     def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
         """What runs so many samples; whether threads share them is decided here."""
-        layout, alone = layout_of(self._lowered, count, keep, is_batch=is_batch), self._alone(count, 0, count)
-        is_shared = self._is_worth_threads(count)
+        layout, work = (
+            layout_of(self._lowered, count, keep, is_batch=is_batch),
+            self._work_on(count, 0, count),
+        )
 
         def run(x_nchw: Int8, progress: Progress | None) -> LayerTraces:
             call = _readable(x_nchw), layout.new_outputs()
-            if progress is not None:
-                self._run_and_report(call, progress)
-            elif is_shared:
-                self._share(call, 0, count)
+            if progress is None:
+                work(call)
             else:
-                self._run(call, alone)
+                self._work_and_report(call, progress)
             return layout.traces(call[1])
 
         return run
@@ -114,11 +130,11 @@ class Engine:
     def continued(self, count: int, keep: Keep, *, is_batch: bool, arena: Arena) -> Run:
         """What runs so many samples one after another; the arena's data buffers stay as they are."""
         layout = layout_of(self._lowered, count, keep, is_batch=is_batch)
-        share = _numbers(self._lowered, count, Share(0, count, 1, first_step=self._lowered.clear_steps))
+        numbers = _numbers(self._lowered, count, Share(0, count, 1, first_step=self._lowered.clear_steps))
 
         def run(x_nchw: Int8, _: Progress | None) -> LayerTraces:
             call = _readable(x_nchw), layout.new_outputs()
-            self._drive(call, arena._replace(handles=arena.handles.copy()), share)
+            self._workers.run(arena.handles.copy(), *call, numbers)
             return layout.traces(call[1])
 
         return run
@@ -140,72 +156,58 @@ class Engine:
             handles[handle] = _address(table)
         return Arena(values, sums, handles)
 
-    def _run_and_report(self, call: Call, progress: Progress) -> None:
+    def _work_and_report(self, call: Call, progress: Progress) -> None:
         count, chunk = len(call[0]), self._samples_between_reports()
         for first in range(0, count, chunk):
             end = min(first + chunk, count)
-            if self._is_worth_threads(end - first):
-                self._share(call, first, end)
-            else:
-                self._run(call, self._alone(count, first, end))
+            self._work_on(count, first, end)(call)
             progress(end, count)
 
     def _samples_between_reports(self) -> int:
         together = self._plan.samples_together * self._threads
-        return together * max(1, WORTH_A_REPORT // max(1, self._work * together))
+        return together * max(1, WORTH_A_REPORT // max(1, self._effort * together))
 
-    def _is_worth_threads(self, count: int) -> bool:
-        return self._threads > 1 and self._work * count >= WORTH_THREADS
+    def _work_on(self, count: int, first: int, end: int) -> Work:
+        """What runs some of so many samples: alone, or with other threads where that is worth while."""
+        if self._threads == 1 or self._effort * (end - first) < WORTH_THREADS:
+            share = Share(first, end, self._plan.samples_together)
+            return partial(self._run, numbers=_numbers(self._lowered, count, share))
+        if end - first < self._sharers:
+            share = Share(first, end, 1, self._sharers)
+            return partial(self._share_steps, prepared=self._prepared_for(count, share))
+        places = min(self._plan.samples_together, -(-(end - first) // self._threads))
+        return partial(self._share_samples, prepared=self._prepared_for(count, Share(first, end, places, 1)))
 
-    def _alone(self, count: int, first: int, end: int) -> Numbers:
-        return _numbers(self._lowered, count, Share(first, end, self._plan.samples_together))
-
-    def _run(self, call: Call, alone: Numbers) -> None:
+    def _run(self, call: Call, numbers: Numbers) -> None:
         arena = self._take_arena()
-        self._drive(call, arena, alone)
-        self._arenas.append(arena)
-
-    def _share(self, call: Call, first: int, end: int) -> None:
-        count, arena = end - first, self._take_arena()
-        if count < self._sharers:
-            self._share_steps(call, arena, Share(first, end, 1, self._sharers))
-        else:
-            places = min(self._plan.samples_together, -(-count // self._threads))
-            self._share_samples(call, arena, Share(first, end, places, 1))
-        self._arenas.append(arena)
-
-    def _drive(self, call: Call, arena: Arena, numbers: Numbers) -> None:
-        """Run samples in an arena, alone or with others."""
         self._workers.run(arena.handles, *call, numbers)
+        self._arenas.append(arena)
 
-    def _share_steps(self, call: Call, arena: Arena, share: Share) -> None:
-        counters = self._counters(share)
+    def _share_steps(self, call: Call, prepared: Prepared) -> None:
+        counters, numbers = prepared.shared()
+        arena = self._take_arena()
         handles = arena.handles.copy()  # which others may read when the arena serves the next call
-        tell_call(handles, *call, self._shared(call, share, counters))
+        tell_call(handles, *call, numbers)
         memory = (self._plan, arena, call, counters)
         self._workers.call(Errand(handles, memory), self._sharers - 1)
         self._workers.run(handles, *TOLD)
+        self._arenas.append(arena)
 
-    def _share_samples(self, call: Call, arena: Arena, share: Share) -> None:
-        counters = self._counters(share)
-        numbers = self._shared(call, share, counters)
+    def _share_samples(self, call: Call, prepared: Prepared) -> None:
+        counters, numbers = prepared.shared()
 
-        def help_out(_: object = counters) -> None:
-            own = self._take_arena()
-            self._drive(call, own, numbers)
-            self._arenas.append(own)
+        def take_part(_: object = counters) -> None:
+            self._run(call, numbers)
 
-        helpers = self._workers.start(help_out, self._threads - 1)
-        self._drive(call, arena, numbers)
+        helpers = self._workers.start(take_part, self._threads - 1)
+        take_part()
         for helper in helpers:
             helper.join()
 
-    def _counters(self, share: Share) -> Counters:
+    def _prepared_for(self, count: int, share: Share) -> Prepared:
         turns = -(-(share.end - share.first) // share.places)
-        return np.zeros(driver.counters_for(len(self._plan.steps), turns, share.threads), np.int64)
-
-    def _shared(self, call: Call, share: Share, counters: Counters) -> Numbers:
-        return _numbers(self._lowered, len(call[0]), share._replace(counters=_address(counters)))
+        counters = driver.counters_for(len(self._plan.steps), turns, share.threads)
+        return Prepared(_numbers(self._lowered, count, share), counters)
 
     def _take_arena(self) -> Arena:
         try:

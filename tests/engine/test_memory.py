@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import Program
-from ai8xsim.engine import build
-from ai8xsim.engine.build import Builder, Draft, Plan
+from ai8xsim.engine import places as regions
+from ai8xsim.engine.build import Builder, Plan
+from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.lower import Lowered, lower, lowerable
+from ai8xsim.engine.places import ALIGNMENT, places_of
 from ai8xsim.engine.run import Engine
 from ai8xsim.engine.tensor import Offsets, Region, Tensor, laid_out
 from ai8xsim.engine.workers import Workers
@@ -60,7 +62,7 @@ def lives(steps: list[Draft]) -> dict[Region, tuple[int, int]]:
 
 def collisions(steps: list[Draft]) -> Iterator[tuple[Region, Region]]:
     """Regions of the same memory that share a value while both are alive."""
-    places, _ = build._places(steps)
+    places, _ = places_of(steps)
     alive = lives(steps)
     for one, other in combinations(alive, 2):
         both_live = alive[one][0] <= alive[other][1] and alive[other][0] <= alive[one][1]
@@ -81,17 +83,17 @@ def test_regions_that_live_at_the_same_time_never_overlap(steps: list[Draft]) ->
 @given(steps=drafts())
 @settings(DRAWN, max_examples=300)
 def test_every_region_lies_in_its_memory_where_vectors_like_it(steps: list[Draft]) -> None:
-    places, sizes = build._places(steps)
+    places, sizes = places_of(steps)
     for region in lives(steps):
         assert 0 <= places[region.number] <= sizes[region.is_sums] - region.size
-        assert places[region.number] % build.ALIGNMENT == 0
+        assert places[region.number] % ALIGNMENT == 0
 
 
 def test_memory_is_used_again() -> None:
     """A chain of equal layers needs room for two of them."""
     chain = [Region(number, 640) for number in range(20)]
     steps = [Draft(Kind.MULTIPLY, output, (x,), NO_OFFSETS) for x, output in pairwise(chain)]
-    assert build._places(steps)[1] == (2 * 640, 0)
+    assert places_of(steps)[1] == (2 * 640, 0)
 
 
 @given(networks())
@@ -124,7 +126,7 @@ def test_borders_hold_zeros_after_a_run(target: Target, network: DrawnNetwork) -
     """In an arena that is full of something else at first, and where no region takes the place of another."""
     if lowerable(network.program):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(build, "_meet", lambda life, other: True)
+            patch.setattr(regions, "_meet", lambda life, other: True)
             check_borders(network, target, keep_all=True)
             check_borders(network, target, keep_all=False)
 
@@ -138,7 +140,7 @@ def check_borders(network: DrawnNetwork, target: Target, keep_all: bool) -> None
     engine._arenas.append(arena)
     samples = checked_samples(network.samples, network.program.input_shape)
     engine.prepared(len(samples.nchw), "all", is_batch=True)(samples.nchw, None)
-    places, _ = build._places(steps)
+    places, _ = places_of(steps)
     samples = range(min(lowered.plan.samples_together, len(network.samples)))
     for region, border in borders(steps):
         for sample in samples:

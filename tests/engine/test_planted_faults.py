@@ -14,8 +14,9 @@ import pytest
 
 from ai8xsim import MAX78000, Options, Program, Simulator, resolve
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.engine import build, convolution, lower, run, spared
-from ai8xsim.engine.build import Builder, Draft
+from ai8xsim.engine import build, convolution, lower, places, run, spared
+from ai8xsim.engine.build import Builder
+from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
@@ -423,8 +424,8 @@ FAULTS: dict[str, Planted] = {
         replaced(build._Tables, "_for_all_samples", _every_sample_reads_the_first)
     ),
     "every sample's outputs in one place": Planted(_samples_one_at_a_time_at_one_place),
-    "all regions in one place": Planted(replaced(build, "_lowest_place", lambda *_: 0)),
-    "an output in the place of its input": Planted(replaced(build, "_meet", _strictly_later)),
+    "all regions in one place": Planted(replaced(places, "_lowest_place", lambda *_: 0)),
+    "an output in the place of its input": Planted(replaced(places, "_meet", _strictly_later)),
     "a buffer in the place of something else": Planted(_buffers_live_as_long_as_anything_else),
     "a buffer moved too little": Planted(drafted(Kind.ROLL, given("shift", lambda shift: shift - 1))),
     "nothing inserted": Planted(replaced(lower._Lowering, "_insert", lambda *_: None)),

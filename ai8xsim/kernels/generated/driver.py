@@ -53,8 +53,8 @@ def run_network(target: Any, handles: Array) -> None:
     Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
     threads = 0: no other thread takes part.
     threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own.
-    threads > 1: each step is divided: threads claim piece after piece of it, and go on when all pieces are done. They
-    share the arena.
+    threads > 1: each step is divided: threads claim piece after piece of it, and go on to the next one, which may have
+    to wait until all pieces before are done. They share the arena.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
     run = run_of(target, handles)
@@ -66,14 +66,35 @@ def run_network(target: Any, handles: Array) -> None:
         count = min(places, handles[Handle.END_SAMPLE] - first)
         shared = counters + INT64 * (1 + COUNTERS * steps) * turn
         own = add_shared(shared, 1) if threads > 1 else 0
+        waited = 0
         for number in range(handles[Handle.FIRST_STEP], steps):
-            claimed = shared + INT64 * (1 + COUNTERS * number)
-            _run_step(run, run.plan.steps[number], (first, count), (own, threads), claimed)
+            step = run.plan.steps[number]
+            if threads > 1 and step.waits:
+                _wait_for_steps(run, (waited, number), (count, threads), shared)
+                waited = number
+            _run_step(run, step, (first, count), (own, threads), _claimed(shared, number))
+        if threads > 1:
+            _wait_for_steps(run, (waited, steps), (count, threads), shared)
 
 
 def counters_for(steps: int, turns: int, threads: int) -> int:
     """The counters that `run_network` needs for so many steps and turns."""
     return (0, 1)[threads] * turns if threads < 2 else (1 + COUNTERS * steps) * turns
+
+
+@inlined
+def _claimed(shared: int, number: int) -> int:
+    """The address of a step's counters."""
+    return shared + INT64 * (1 + COUNTERS * number)
+
+
+@compiled_part
+def _wait_for_steps(run: Run, steps: Range, divided: Range, shared: int) -> None:
+    """Wait until some steps are done.   divided: the samples, and how many threads share them."""
+    count, threads = divided
+    for number in range(steps[0], steps[1]):
+        step = run.plan.steps[number]
+        wait_for(_claimed(shared, number) + INT64, _pieces(step, step.pixel_count * count, threads))
 
 
 @compiled_part
@@ -122,4 +143,3 @@ def _run_step(run: Run, step: Step, samples: Range, thread: Range, claimed: int)
             if threads < 2:
                 return
             add_shared(claimed + INT64, 1)
-    wait_for(claimed + INT64, pieces)
