@@ -87,13 +87,13 @@ class Share(NamedTuple):
     first_step: int = 0
 
 
-class Prepared(NamedTuple):
-    """What calls in which threads have a share begin with."""
+class Shared(NamedTuple):
+    """What calls that threads share begin with."""
 
     numbers: Numbers  # but for the counters' address
     counters: int  # how many
 
-    def shared(self) -> tuple[Counters, Numbers]:
+    def begun(self) -> tuple[Counters, Numbers]:
         """New counters, and numbers that tell where they are."""
         counters, numbers = np.zeros(self.counters, np.int64), self.numbers.copy()
         numbers[Handle.COUNTERS - Handle.WIDE] = first_address(counters)
@@ -105,10 +105,9 @@ class Engine:
 
     def __init__(self, lowered: Lowered, target: Target, workers: Workers) -> None:
         self._lowered, self._target = lowered, target
-        self._workers, self._threads = workers, workers.count + 1
+        self._workers, self._sharers = workers, min(workers.count + 1, _processors())
         self._plan, self._effort = lowered.plan, lowered.plan.work
         self._arenas: list[Arena] = []
-        self._sharers = min(self._threads, _processors())  # of a step, who wait for each other
 
     def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
         """What runs so many samples; whether threads share them is decided here."""
@@ -164,50 +163,50 @@ class Engine:
             progress(end, count)
 
     def _samples_between_reports(self) -> int:
-        together = self._plan.samples_together * self._threads
+        together = self._plan.samples_together * self._sharers
         return together * max(1, WORTH_A_REPORT // max(1, self._effort * together))
 
     def _work_on(self, count: int, first: int, end: int) -> Work:
         """What runs some of so many samples: alone, or with other threads where that is worth while."""
-        if self._threads == 1 or self._effort * (end - first) < WORTH_THREADS:
+        if self._sharers == 1 or self._effort * (end - first) < WORTH_THREADS:
             share = Share(first, end, self._plan.samples_together)
             return partial(self._run, numbers=_numbers(self._lowered, count, share))
         if end - first < self._sharers:
-            share = Share(first, end, 1, self._sharers)
-            return partial(self._share_steps, prepared=self._prepared_for(count, share))
-        places = min(self._plan.samples_together, -(-(end - first) // self._threads))
-        return partial(self._share_samples, prepared=self._prepared_for(count, Share(first, end, places, 1)))
+            return partial(self._share_steps, shared=self._shared(count, Share(first, end, 1, self._sharers)))
+        places = min(self._plan.samples_together, -(-(end - first) // self._sharers))
+        return partial(self._share_samples, shared=self._shared(count, Share(first, end, places, 1)))
 
     def _run(self, call: Call, numbers: Numbers) -> None:
         arena = self._take_arena()
         self._workers.run(arena.handles, *call, numbers)
         self._arenas.append(arena)
 
-    def _share_steps(self, call: Call, prepared: Prepared) -> None:
-        counters, numbers = prepared.shared()
+    def _share_steps(self, call: Call, shared: Shared) -> None:
+        """All threads work in one arena."""
+        counters, numbers = shared.begun()
         arena = self._take_arena()
-        handles = arena.handles.copy()  # which others may read when the arena serves the next call
-        tell_call(handles, *call, numbers)
-        memory = (self._plan, arena, call, counters)
-        self._workers.call(Errand(handles, memory), self._sharers - 1)
-        self._workers.run(handles, *TOLD)
+        errand = self._errand(arena, call, numbers, counters)
+        self._workers.call([errand] * (self._sharers - 1))
+        self._workers.run(errand.handles, *TOLD)
         self._arenas.append(arena)
 
-    def _share_samples(self, call: Call, prepared: Prepared) -> None:
-        counters, numbers = prepared.shared()
+    def _share_samples(self, call: Call, shared: Shared) -> None:
+        """Each thread works in an arena of its own."""
+        counters, numbers = shared.begun()
+        arenas = [self._take_arena() for _ in range(self._sharers)]
+        self._workers.call([self._errand(arena, call, numbers, counters) for arena in arenas[1:]])
+        self._workers.run(arenas[0].handles, *call, numbers)
+        self._arenas += arenas
 
-        def take_part(_: object = counters) -> None:
-            self._run(call, numbers)
+    def _errand(self, arena: Arena, call: Call, numbers: Numbers, counters: Counters) -> Errand:
+        handles = arena.handles.copy()  # which others may read when the arena serves the next call
+        tell_call(handles, *call, numbers)
+        return Errand(handles, (self._plan, arena, call, counters))
 
-        helpers = self._workers.start(take_part, self._threads - 1)
-        take_part()
-        for helper in helpers:
-            helper.join()
-
-    def _prepared_for(self, count: int, share: Share) -> Prepared:
+    def _shared(self, count: int, share: Share) -> Shared:
         turns = -(-(share.end - share.first) // share.places)
         counters = driver.counters_for(len(self._plan.steps), turns, share.threads)
-        return Prepared(_numbers(self._lowered, count, share), counters)
+        return Shared(_numbers(self._lowered, count, share), counters)
 
     def _take_arena(self) -> Arena:
         try:

@@ -3,7 +3,7 @@
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -14,43 +14,13 @@ import numpy.typing as npt
 from ai8xsim.engine.build import aligned
 from ai8xsim.kernels.generated.driver import Runner
 from ai8xsim.kernels.generated.handles import first_address
-from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, READY, call_thread, dismiss_thread
+from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, call_thread
 from ai8xsim.kernels.generated.steps import Handle
 
-Work = Callable[[], None]
 Handles = npt.NDArray[np.int64]  # of a call, see `steps.Handle`
 
 # Instead of a call, for a runner whose handles were told of it before.
 TOLD = np.zeros((0, 0, 0, 0), np.int8), np.zeros(0, np.int64), np.zeros(0, np.int64)
-
-
-class Helper:
-    """A piece of work that another thread does, unless it is called off before."""
-
-    def __init__(self, work: Work) -> None:
-        self._work = work
-        self._claimed, self._running = threading.Lock(), threading.Lock()
-        self._fault: BaseException | None = None
-        self._running.acquire()
-
-    def run(self, _: object = None) -> None:
-        """Do the work, if nobody called it off."""
-        if not self._claimed.acquire(blocking=False):
-            return
-        try:
-            self._work()
-        except BaseException as fault:  # who joins must hear of it, whatever it is
-            self._fault = fault
-        finally:
-            self._running.release()
-
-    def join(self) -> None:
-        """Call the work off, or wait for its end where it has begun. Raises what it raised."""
-        if self._claimed.acquire(blocking=False):
-            return
-        self._running.acquire()
-        if self._fault is not None:
-            raise self._fault
 
 
 class Errand(NamedTuple):
@@ -70,10 +40,6 @@ class Post:
         self._changing = threading.Lock()  # the errands
 
     @property
-    def is_ready(self) -> bool:
-        return self._shared[0] == READY
-
-    @property
     def is_asleep(self) -> bool:
         return self._shared[0] == ASLEEP
 
@@ -90,7 +56,7 @@ class Post:
 
     def serve(self, run: Runner, errands: list[Errand]) -> None:
         """What the thread does once it is awake: the only errand of a list, which it takes, and those that it is called
-        for, until nobody calls for a while, or it is wanted elsewhere. In between it needs no GIL."""
+        for, until nobody calls for a while. In between it needs no GIL."""
         with self._changing:
             self._errands.append(errands.pop())
             handles = self._errands[-1].handles.copy()
@@ -98,10 +64,6 @@ class Post:
         run(handles, *TOLD)
         with self._changing:
             self._errands.clear()
-
-    def dismiss(self) -> None:
-        """The thread is wanted elsewhere."""
-        dismiss_thread(self._address)
 
 
 Queue = SimpleQueue[Callable[[Post], None] | None]
@@ -124,26 +86,16 @@ class Workers:
         self.count, self.run = count, run
         self._crews: dict[int, Crew] = {}  # by process
 
-    def call(self, errand: Errand, count: int) -> None:
-        """Let so many threads take part in an errand; whoever comes late finds nothing to do."""
-        crew, called = self._crew(), 0
+    def call(self, errands: Sequence[Errand]) -> None:
+        """Let a thread take part in each errand; whoever comes late finds nothing to do."""
+        crew, left = self._crew(), list(errands)
         for post in crew.posts:
-            if called < count and post.call(errand):
-                called += 1
-        if called < count and crew.queue.empty():
+            if left and post.call(left[-1]):
+                left.pop()
+        if left and crew.queue.empty():
             asleep = sum(post.is_asleep for post in crew.posts)
-            for _ in range(min(count - called, asleep)):
+            for errand in left[:asleep]:
                 crew.queue.put(partial(Post.serve, run=self.run, errands=[errand]))
-
-    def start(self, work: Work, count: int) -> list[Helper]:
-        """Let so many threads do the work, once they are free."""
-        crew = self._crew()
-        helpers = [Helper(work) for _ in range(count)]
-        for helper in helpers:
-            crew.queue.put(helper.run)
-        for post in crew.posts:
-            post.dismiss()
-        return helpers
 
     def _crew(self) -> Crew:
         """Of this process; who is the first to need it starts its threads."""

@@ -57,7 +57,7 @@ def test_first_calls_from_several_threads_start_one_crew_which_ends_with_its_wor
 
         def first_call(workers: Workers = workers, together: threading.Barrier = together) -> None:
             together.wait()
-            workers.call(errand_for(Memory()), 2)
+            workers.call([errand_for(Memory())] * 2)
 
         callers = [threading.Thread(target=first_call) for _ in range(4)]
         for caller in callers:
@@ -116,14 +116,10 @@ def test_a_thread_keeps_the_errand_that_it_is_called_for_until_the_next_one(stan
     assert soon(lambda: all(reference() is None for reference in alive))
 
 
-def test_a_thread_that_is_ready_is_dismissed_and_one_that_was_called_is_not() -> None:
+def test_a_thread_is_called_once_until_it_is_ready_again() -> None:
     post = Post()
     post._shared[0] = READY
-    post.dismiss()
-    assert post.is_asleep
-    post._shared[0] = READY
     assert post.call(errand_for(Memory()))
-    post.dismiss()
     assert post._shared[0] == CALLED
     assert not post.call(errand_for(Memory()))
 
@@ -137,19 +133,10 @@ def test_a_thread_that_is_asleep_is_not_called() -> None:
     assert alive() is None
 
 
-def test_threads_that_stand_by_do_other_work(run: Runner) -> None:
-    workers, done = Workers(2, run), []
-    for place in range(200):
-        workers.call(errand_for(Memory()), 2)
-        helpers = workers.start(lambda place=place: done.append(place), 2)
-        assert soon(lambda place=place: len(done) >= 2 * (place + 1))
-        for helper in helpers:
-            helper.join()
-    assert sorted(done) == sorted([*range(200)] * 2)
-
-
-def test_a_thread_that_stands_by_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sooner or later: its patience may end between two runs when the processors have much else to do."""
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_thread_that_stands_by_is_called(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a share of one sample's steps, or of several samples. Sooner or later: its patience may end between two runs
+    when the processors have much else to do."""
     called: list[bool] = []
     call = Post.call
 
@@ -162,12 +149,12 @@ def test_a_thread_that_stands_by_is_called(monkeypatch: pytest.MonkeyPatch) -> N
     several, alone = (
         engine.GeneratedExecutor(large_program(), available_targets()[0], threads) for threads in (2, 1)
     )
-    sample = large_samples()[:1]
-    run, run_alone = (executor.prepared(1, "outputs", is_batch=True) for executor in (several, alone))
-    (wanted, *_) = run_alone(sample, None)
+    samples = large_samples()[:count]
+    run, run_alone = (executor.prepared(count, "outputs", is_batch=True) for executor in (several, alone))
+    (wanted, *_) = run_alone(samples, None)
 
     def is_called() -> bool:
-        (found, *_) = run(sample, None)
+        (found, *_) = run(samples, None)
         assert np.array_equal(found.output, wanted.output)
         return called[-1]
 

@@ -52,15 +52,18 @@ def run_network(target: Any, handles: Array) -> None:
 
     Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
     threads = 0: no other thread takes part.
-    threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own.
+    threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own. In
+    the end it waits for the others.
     threads > 1: each step is divided: threads claim piece after piece of it, and go on to the next one, which may have
     to wait until all pieces before are done. They share the arena.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
     run = run_of(target, handles)
     places, threads, steps = handles[Handle.PLACES], handles[Handle.THREADS], handles[Handle.STEP_COUNT]
-    counters = handles[Handle.COUNTERS]
+    done, counters = handles[Handle.COUNTERS], handles[Handle.COUNTERS] + INT64
+    turns = 0
     for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], handles[Handle.END_SAMPLE], places)):
+        turns += 1
         if threads == 1 and add_shared(counters + INT64 * turn, 1) > 0:
             continue
         count = min(places, handles[Handle.END_SAMPLE] - first)
@@ -75,11 +78,15 @@ def run_network(target: Any, handles: Array) -> None:
             _run_step(run, step, (first, count), (own, threads), _claimed(shared, number))
         if threads > 1:
             _wait_for_steps(run, (waited, steps), (count, threads), shared)
+        elif threads == 1:
+            add_shared(done, 1)
+    if threads == 1:
+        wait_for(done, turns)
 
 
 def counters_for(steps: int, turns: int, threads: int) -> int:
     """The counters that `run_network` needs for so many steps and turns."""
-    return (0, 1)[threads] * turns if threads < 2 else (1 + COUNTERS * steps) * turns
+    return 1 + turns * (1 if threads == 1 else 1 + COUNTERS * steps)
 
 
 @inlined

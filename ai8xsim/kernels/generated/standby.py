@@ -5,7 +5,7 @@ Each has a post, two int64 that it shares with those who call it. Its state goes
 
     ASLEEP, CALLED -> READY   by the thread itself, when it has done its work
     READY -> CALLED           by a caller, who then puts down what is to be done: only one gets the thread
-    READY -> ASLEEP           by the thread when its patience ends, or by somebody who wants it elsewhere
+    READY -> ASLEEP           by the thread when its patience ends
 """
 
 from ai8xsim.kernels.compiled import compiled, compiled_part
@@ -45,9 +45,3 @@ def call_thread(post: int, call: int) -> bool:
         return False
     write_shared(post + CALL, call)
     return True
-
-
-@compiled
-def dismiss_thread(post: int) -> None:
-    """Send the thread of a post to sleep, if it is ready."""
-    change_shared(post, READY, ASLEEP)
