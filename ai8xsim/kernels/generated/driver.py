@@ -58,30 +58,19 @@ def run_network(target: Any, handles: Array) -> None:
     to wait until all pieces before are done. They share the arena.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
-    run = run_of(target, handles)
+    run, end = run_of(target, handles), handles[Handle.END_SAMPLE]
     places, threads, steps = handles[Handle.PLACES], handles[Handle.THREADS], handles[Handle.STEP_COUNT]
     done, counters = handles[Handle.COUNTERS], handles[Handle.COUNTERS] + INT64
-    turns = 0
-    for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], handles[Handle.END_SAMPLE], places)):
-        turns += 1
+    for turn, first in enumerate(range(handles[Handle.FIRST_SAMPLE], end, places)):
         if threads == 1 and add_shared(counters + INT64 * turn, 1) > 0:
             continue
-        count = min(places, handles[Handle.END_SAMPLE] - first)
+        count = min(places, end - first)
         shared = counters + INT64 * (1 + COUNTERS * steps) * turn
-        own = add_shared(shared, 1) if threads > 1 else 0
-        waited = 0
-        for number in range(handles[Handle.FIRST_STEP], steps):
-            step = run.plan.steps[number]
-            if threads > 1 and step.waits:
-                _wait_for_steps(run, (waited, number), (count, threads), shared)
-                waited = number
-            _run_step(run, step, (first, count), (own, threads), _claimed(shared, number))
-        if threads > 1:
-            _wait_for_steps(run, (waited, steps), (count, threads), shared)
-        elif threads == 1:
-            add_shared(done, 1)
+        _run_steps(run, (handles[Handle.FIRST_STEP], steps), (first, count), (threads, shared))
+        if threads == 1:
+            add_shared(done, count)
     if threads == 1:
-        wait_for(done, turns)
+        wait_for(done, end - handles[Handle.FIRST_SAMPLE])
 
 
 def counters_for(steps: int, turns: int, threads: int) -> int:
@@ -90,18 +79,34 @@ def counters_for(steps: int, turns: int, threads: int) -> int:
 
 
 @inlined
-def _claimed(shared: int, number: int) -> int:
-    """The address of a step's counters."""
-    return shared + INT64 * (1 + COUNTERS * number)
+def _run_steps(run: Run, steps: Range, samples: Range, others: Range) -> None:
+    """Run steps on some samples.   others: how many threads share them, if any do; the address of their counters."""
+    threads, shared = others
+    own = add_shared(shared, 1) if threads > 1 else 0
+    waited = steps[0]
+    for number in range(steps[0], steps[1]):
+        step = run.plan.steps[number]
+        if threads > 1 and step.waits:
+            _wait_for_steps(run, (waited, number), samples, others)
+            waited = number
+        _run_step(run, step, samples, (own, threads), _claimed(shared, number))
+    if threads > 1:
+        _wait_for_steps(run, (waited, steps[1]), samples, others)
 
 
 @compiled_part
-def _wait_for_steps(run: Run, steps: Range, divided: Range, shared: int) -> None:
-    """Wait until some steps are done.   divided: the samples, and how many threads share them."""
-    count, threads = divided
+def _wait_for_steps(run: Run, steps: Range, samples: Range, others: Range) -> None:
+    """Wait until all pieces of some steps are done."""
+    threads, shared = others
     for number in range(steps[0], steps[1]):
         step = run.plan.steps[number]
-        wait_for(_claimed(shared, number) + INT64, _pieces(step, step.pixel_count * count, threads))
+        wait_for(_claimed(shared, number) + INT64, _pieces(step, step.pixel_count * samples[1], threads))
+
+
+@inlined
+def _claimed(shared: int, number: int) -> int:
+    """The address of a step's counters."""
+    return shared + INT64 * (1 + COUNTERS * number)
 
 
 @compiled_part
