@@ -170,18 +170,18 @@ class Engine:
         """What runs some of so many samples: alone, or with other threads where that is worth while."""
         if self._sharers == 1 or self._effort * (end - first) < WORTH_THREADS:
             share = Share(first, end, self._plan.samples_together)
-            return partial(self._run, numbers=_numbers(self._lowered, count, share))
+            return partial(self._run, _numbers(self._lowered, count, share))
         if end - first < self._sharers:
-            return partial(self._share_steps, shared=self._shared(count, Share(first, end, 1, self._sharers)))
+            return partial(self._share_steps, self._shared(count, Share(first, end, 1, self._sharers)))
         places = min(self._plan.samples_together, -(-(end - first) // self._sharers))
-        return partial(self._share_samples, shared=self._shared(count, Share(first, end, places, 1)))
+        return partial(self._share_samples, self._shared(count, Share(first, end, places, 1)))
 
-    def _run(self, call: Call, numbers: Numbers) -> None:
+    def _run(self, numbers: Numbers, call: Call) -> None:
         arena = self._take_arena()
         self._workers.run(arena.handles, *call, numbers)
         self._arenas.append(arena)
 
-    def _share_steps(self, call: Call, shared: Shared) -> None:
+    def _share_steps(self, shared: Shared, call: Call) -> None:
         """All threads work in one arena."""
         counters, numbers = shared.begun()
         arena = self._take_arena()
@@ -190,7 +190,7 @@ class Engine:
         self._workers.run(errand.handles, *TOLD)
         self._arenas.append(arena)
 
-    def _share_samples(self, call: Call, shared: Shared) -> None:
+    def _share_samples(self, shared: Shared, call: Call) -> None:
         """Each thread works in an arena of its own."""
         counters, numbers = shared.begun()
         arenas = [self._take_arena() for _ in range(self._sharers)]
