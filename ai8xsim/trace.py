@@ -37,7 +37,10 @@ class LayerTrace:
     is_batch: bool = False
 
     def with_output(self, output: Integers, saturated: int | None) -> "LayerTrace":
-        """Another output of the same layer, in a quarter of the time that a constructor of frozen fields takes."""
+        """Another output of the same layer, in a quarter of the time that a constructor of frozen fields takes.
+
+        It is a plain `LayerTrace`, whatever this is.
+        """
         fields = self.__dict__.copy()
         fields["output"], fields["saturated"] = output, saturated
         fields.pop("_digests", None)

@@ -1,5 +1,6 @@
 """Where a call's outputs lie in memory, and the traces that they become."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,12 @@ def layout_of(lowered: Lowered, count: int, keep: Keep, *, is_batch: bool) -> La
     wide, activations = first_bytes(lowered, count)
     words = 1 + (activations + lowered.activations * count) // WORD.itemsize
     results = (
-        _result(entry, count, wide if entry.is_wide else activations, is_batch)
+        _result(
+            entry if keep == "all" else replace(entry, counter=-1),
+            count,
+            wide if entry.is_wide else activations,
+            is_batch,
+        )
         for entry in lowered.emitted
         if keep == "all" or entry.layer.is_output
     )

@@ -75,7 +75,7 @@ class PortableExecutor:
         return [_empty_buffer(buffer, samples) for buffer in self._program.buffers]
 
     def compute(self, x_nhwc: Data, buffers: list[Data], keep: Keep) -> dict[int, Output]:
-        """Every layer's output, or every output layer's; changes `buffers`."""
+        """Every layer's output, or every output layer's without its count; changes `buffers`."""
         computed: dict[int, Output] = {}
         for place, layer in enumerate(self._program.layers):
             inputs = [_fetch(source, x_nhwc, computed, buffers) for source in layer.inputs]
@@ -83,6 +83,7 @@ class PortableExecutor:
             if layer.buffer_update is not None:
                 _update_buffer(buffers, layer.buffer_update, computed[layer.index].data)
             if keep == "outputs":
+                computed[layer.index] = Output(computed[layer.index].data, None)
                 for index in self._spent[place]:
                     del computed[index]
         return computed

@@ -20,8 +20,8 @@ from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
 from ai8xsim.progress import Progress
 
-# Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be woken,
-# and to wait for the other one after each step.
+# Multiplications, some 100 microseconds of them, below which a second thread costs more than it brings: to be called
+# or woken, and to be waited for.
 WORTH_THREADS = 40_000_000
 # Multiplications between two reports of progress.
 WORTH_A_REPORT = 2_000_000_000
@@ -87,7 +87,7 @@ class Share(NamedTuple):
     first_step: int = 0
 
 
-class Shared(NamedTuple):
+class SharedCall(NamedTuple):
     """What calls that threads share begin with."""
 
     numbers: Numbers  # but for the counters' address
@@ -111,10 +111,8 @@ class Engine:
 
     def prepared(self, count: int, keep: Keep, *, is_batch: bool) -> Run:
         """What runs so many samples; whether threads share them is decided here."""
-        layout, work = (
-            layout_of(self._lowered, count, keep, is_batch=is_batch),
-            self._work_on(count, 0, count),
-        )
+        layout = layout_of(self._lowered, count, keep, is_batch=is_batch)
+        work = self._work_on(count, 0, count)
 
         def run(x_nchw: Int8, progress: Progress | None) -> LayerTraces:
             call = _readable(x_nchw), layout.new_outputs()
@@ -181,7 +179,7 @@ class Engine:
         self._workers.run(arena.handles, *call, numbers)
         self._arenas.append(arena)
 
-    def _share_steps(self, shared: Shared, call: Call) -> None:
+    def _share_steps(self, shared: SharedCall, call: Call) -> None:
         """All threads work in one arena."""
         counters, numbers = shared.begun()
         arena = self._take_arena()
@@ -190,23 +188,23 @@ class Engine:
         self._workers.run(errand.handles, *TOLD)
         self._arenas.append(arena)
 
-    def _share_samples(self, shared: Shared, call: Call) -> None:
+    def _share_samples(self, shared: SharedCall, call: Call) -> None:
         """Each thread works in an arena of its own."""
         counters, numbers = shared.begun()
         arenas = [self._take_arena() for _ in range(self._sharers)]
         self._workers.call([self._errand(arena, call, numbers, counters) for arena in arenas[1:]])
         self._workers.run(arenas[0].handles, *call, numbers)
-        self._arenas += arenas
+        self._arenas += reversed(arenas)  # so that each thread takes its own again, which its cache holds
 
     def _errand(self, arena: Arena, call: Call, numbers: Numbers, counters: Counters) -> Errand:
         handles = arena.handles.copy()  # which others may read when the arena serves the next call
         tell_call(handles, *call, numbers)
         return Errand(handles, (self._plan, arena, call, counters))
 
-    def _shared(self, count: int, share: Share) -> Shared:
+    def _shared(self, count: int, share: Share) -> SharedCall:
         turns = -(-(share.end - share.first) // share.places)
         counters = driver.counters_for(len(self._plan.steps), turns, share.threads)
-        return Shared(_numbers(self._lowered, count, share), counters)
+        return SharedCall(_numbers(self._lowered, count, share), counters)
 
     def _take_arena(self) -> Arena:
         try:

@@ -3,8 +3,7 @@
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -12,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import aligned
-from ai8xsim.kernels.generated.driver import Runner
+from ai8xsim.kernels.generated.driver import CompiledRun
 from ai8xsim.kernels.generated.handles import first_address
 from ai8xsim.kernels.generated.standby import ASLEEP, POST_SIZE, call_thread
 from ai8xsim.kernels.generated.steps import Handle
 
 Handles = npt.NDArray[np.int64]  # of a call, see `steps.Handle`
 
-# Instead of a call, for a runner whose handles were told of it before.
+# Instead of a call, for a run whose handles were told of it before.
 TOLD = np.zeros((0, 0, 0, 0), np.int8), np.zeros(0, np.int64), np.zeros(0, np.int64)
 
 
@@ -54,7 +53,7 @@ class Post:
                 self._errands.pop()
             return is_called
 
-    def serve(self, run: Runner, errands: list[Errand]) -> None:
+    def serve(self, run: CompiledRun, errands: list[Errand]) -> None:
         """What the thread does once it is awake: the only errand of a list, which it takes, and those that it is called
         for, until nobody calls for a while. In between it needs no GIL."""
         with self._changing:
@@ -66,7 +65,7 @@ class Post:
             self._errands.clear()
 
 
-Queue = SimpleQueue[Callable[[Post], None] | None]
+Queue = SimpleQueue[list[Errand] | None]  # lists of one errand, which the thread takes out
 
 
 class Crew(NamedTuple):
@@ -82,7 +81,7 @@ class Workers:
     run: the compiled code that they run.
     """
 
-    def __init__(self, count: int, run: Runner) -> None:
+    def __init__(self, count: int, run: CompiledRun) -> None:
         self.count, self.run = count, run
         self._crews: dict[int, Crew] = {}  # by process
 
@@ -95,7 +94,7 @@ class Workers:
         if left and crew.queue.empty():
             asleep = sum(post.is_asleep for post in crew.posts)
             for errand in left[:asleep]:
-                crew.queue.put(partial(Post.serve, run=self.run, errands=[errand]))
+                crew.queue.put([errand])
 
     def _crew(self) -> Crew:
         """Of this process; who is the first to need it starts its threads."""
@@ -106,15 +105,15 @@ class Workers:
         crew = self._crews.setdefault(os.getpid(), made)
         if crew is made:
             for post in crew.posts:
-                threading.Thread(target=_serve, args=(crew.queue, post), name="ai8xsim", daemon=True).start()
+                service = (crew.queue, post, self.run)
+                threading.Thread(target=_serve, args=service, name="ai8xsim", daemon=True).start()
             weakref.finalize(self, _dismiss, crew.queue, self.count)
         return crew
 
 
-def _serve(queue: Queue, post: Post) -> None:
-    while (task := queue.get()) is not None:
-        task(post)
-        del task  # it keeps the memory of its run alive
+def _serve(queue: Queue, post: Post, run: CompiledRun) -> None:
+    while (errands := queue.get()) is not None:
+        post.serve(run, errands)
 
 
 def _dismiss(queue: Queue, count: int) -> None:

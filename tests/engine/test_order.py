@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -66,8 +67,9 @@ def differs(lowered: Lowered, target: Target, samples: npt.NDArray[np.int8]) -> 
 
 
 def plans(program: Program, target: Target) -> Iterator[Lowered]:
-    for is_single in (True, False):
-        yield lower(program, target, keep_all=True, is_single=is_single)
+    """Where outputs only are kept, convolutions make activations in more ways."""
+    for keep_all, is_single in product((True, False), repeat=2):
+        yield lower(program, target, keep_all=keep_all, is_single=is_single)
 
 
 @on_every_target

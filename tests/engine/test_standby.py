@@ -11,7 +11,7 @@ import pytest
 
 from ai8xsim.engine import run as engine
 from ai8xsim.engine.workers import TOLD, Errand, Post, Workers
-from ai8xsim.kernels.generated.driver import Runner, runner_of
+from ai8xsim.kernels.generated.driver import CompiledRun, runner_of
 from ai8xsim.kernels.generated.standby import CALLED, READY
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import available_targets
@@ -36,7 +36,7 @@ def nothing_to_do() -> Any:
 
 
 @pytest.fixture(scope="module")
-def run() -> Runner:
+def run() -> CompiledRun:
     compiled = runner_of(available_targets()[0])
     compiled(nothing_to_do(), *TOLD)
     return compiled
@@ -50,7 +50,9 @@ def errand_for(memory: Memory) -> Errand:
     return Errand(nothing_to_do(), (memory,))
 
 
-def test_first_calls_from_several_threads_start_one_crew_which_ends_with_its_workers(run: Runner) -> None:
+def test_first_calls_from_several_threads_start_one_crew_which_ends_with_its_workers(
+    run: CompiledRun,
+) -> None:
     before = set(threading.enumerate())
     for _ in range(100):
         workers, together = Workers(2, run), threading.Barrier(4)
@@ -70,7 +72,7 @@ def test_first_calls_from_several_threads_start_one_crew_which_ends_with_its_wor
 
 
 @pytest.fixture
-def standing_by(run: Runner) -> Iterator[Post]:
+def standing_by(run: CompiledRun) -> Iterator[Post]:
     """A post at which a thread stands by, again and again."""
     post, left = Post(), threading.Event()
 
@@ -86,7 +88,7 @@ def standing_by(run: Runner) -> Iterator[Post]:
     assert not thread.is_alive()
 
 
-def test_a_thread_leaves_when_nobody_calls(run: Runner) -> None:
+def test_a_thread_leaves_when_nobody_calls(run: CompiledRun) -> None:
     post, memory = Post(), Memory()
     alive = weakref.ref(memory)
     thread = threading.Thread(target=post.serve, args=(run, [errand_for(memory)]))

@@ -47,6 +47,12 @@ def a_hang_ends_the_process() -> Iterator[None]:
     faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(autouse=True)
+def there_are_more_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or so it seems: otherwise no more threads than there are would share the work."""
+    monkeypatch.setattr(engine, "_processors", lambda: 8)
+
+
 @pytest.fixture
 def all_work_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """However small it is."""
@@ -346,6 +352,7 @@ class _StopError(Exception):
 
 def _interrupt_runs() -> list[int]:
     """How many of a hundred runs were interrupted, after how many memory of others changed, wrong results later."""
+    pytest.MonkeyPatch().setattr(engine, "_processors", lambda: 8)
     machine, samples = Simulator(large_program(), threads=3), large_samples()[[0, 1, 2, 3, 4, 5, 6] * 2]
 
     def stop(*_: object) -> None:
@@ -412,7 +419,9 @@ def with_tiny_steps_shared(folder: Path) -> Path:
 def _check_drawn_networks(examples: int) -> list[str]:
     """Where networks run otherwise by several threads than by one."""
     assert driver.WORTH_SHARING == 0
-    engine.WORTH_THREADS = 0
+    patch = pytest.MonkeyPatch()
+    patch.setattr(engine, "WORTH_THREADS", 0)
+    patch.setattr(engine, "_processors", lambda: 8)
     found: list[str] = []
 
     @given(networks())

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import struct
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +212,13 @@ def test_another_output_has_a_digest_of_its_own_and_is_frozen() -> None:
     assert (layer.digest, layer.output.tolist()) == (before, [[[1, 2]]])
     with pytest.raises(FrozenInstanceError):
         other.saturated = 0  # type: ignore[misc]
+
+
+def test_a_trace_is_made_of_all_its_fields() -> None:
+    """Its constructor is written by hand."""
+    trace = Trace((layer_of(0, "conv", [[[1]]]),), (0,))
+    assert set(vars(trace)) == {field.name for field in fields(Trace)}
+    assert replace(trace, output_indices=()).layers is trace.layers
 
 
 def test_a_digest_of_wide_values_holds_all_of_their_bits() -> None:

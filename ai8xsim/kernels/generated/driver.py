@@ -22,20 +22,20 @@ TILES = 4  # of which pieces have a multiple, as most blocks of them have
 INT64 = 8  # bytes
 
 
-class Runner(Protocol):
-    """Runs a call in an arena, whose handles it completes; without samples, they were told of the call before."""
+class CompiledRun(Protocol):
+    """Runs a call in an arena, whose handles it completes; without numbers, they were told of the call before."""
 
     def __call__(self, handles: Array, samples: Array, outputs: Array, numbers: Array) -> None: ...
 
 
 @cache
-def runner_of(target: Target) -> Runner:
+def runner_of(target: Target) -> CompiledRun:
     """`run_network` for a target; with a post, also what others call for afterwards, until nobody does for a while."""
     marker = target.marker
 
     @compiled_for(*CALL)
     def run(handles: Array, samples: Array, outputs: Array, numbers: Array) -> None:
-        if len(samples):
+        if len(numbers):
             tell_call(handles, samples, outputs, numbers)
         post = handles[Handle.POST]
         call = address_of(handles, 0)
@@ -52,10 +52,10 @@ def run_network(target: Any, handles: Array) -> None:
 
     Other threads may call this at the same time; whoever comes, early, late or never, the work is done.
     threads = 0: no other thread takes part.
-    threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own. In
-    the end it waits for the others.
+    threads = 1: the samples are divided: a thread claims the next ones, and runs them alone, in an arena of its own.
     threads > 1: each step is divided: threads claim piece after piece of it, and go on to the next one, which may have
     to wait until all pieces before are done. They share the arena.
+    In the end, threads wait for each other: who made the call must, and the others have nothing else to do.
     Counters, as many as `counters_for` says, and the counts of saturated values are shared in any case.
     """
     run, end = run_of(target, handles), handles[Handle.END_SAMPLE]
@@ -74,7 +74,7 @@ def run_network(target: Any, handles: Array) -> None:
 
 
 def counters_for(steps: int, turns: int, threads: int) -> int:
-    """The counters that `run_network` needs for so many steps and turns."""
+    """The counters that threads need for so many steps and turns: the first counts samples that were divided."""
     return 1 + turns * (1 if threads == 1 else 1 + COUNTERS * steps)
 
 

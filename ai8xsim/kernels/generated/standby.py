@@ -26,10 +26,7 @@ def next_call(post: int) -> int:
     write_shared(post, READY)
     looks = 0
     while True:
-        state = read_shared(post)
-        if state == ASLEEP:
-            return 0
-        if state == CALLED:
+        if read_shared(post) == CALLED:
             call: int = read_shared(post + CALL)
             if call != 0:
                 return call

@@ -71,7 +71,7 @@ STEP = np.dtype(
             "size",  # values of one sample that EMIT writes
             "pixel_step",  # values from pixel to pixel: of LOAD, and of every four inputs of a product; 0 if it varies
             "work",  # multiplications, or a like effort, per pixel
-            "waits",  # whether all steps before it must be done first, where threads share them
+            "waits",  # whether threads that share the steps must have done those before it, see `places.waits_of`
         )
     ]
 )
