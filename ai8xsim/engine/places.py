@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Region
 
-ALIGNMENT = 64
+ALIGNMENT = 64  # values from which on a region may begin; bytes, where memory does
 
 Places = Mapping[int, int]  # by the number of a region: where it begins, for one sample
 

@@ -170,9 +170,9 @@ class Engine:
             share = Share(first, end, self._plan.samples_together)
             return partial(self._run, _numbers(self._lowered, count, share))
         if end - first < self._sharers:
-            return partial(self._share_steps, self._shared(count, Share(first, end, 1, self._sharers)))
+            return partial(self._share_steps, self._shared_call(count, Share(first, end, 1, self._sharers)))
         places = min(self._plan.samples_together, -(-(end - first) // self._sharers))
-        return partial(self._share_samples, self._shared(count, Share(first, end, places, 1)))
+        return partial(self._share_samples, self._shared_call(count, Share(first, end, places, 1)))
 
     def _run(self, numbers: Numbers, call: Call) -> None:
         arena = self._take_arena()
@@ -201,7 +201,7 @@ class Engine:
         tell_call(handles, *call, numbers)
         return Errand(handles, (self._plan, arena, call, counters))
 
-    def _shared(self, count: int, share: Share) -> SharedCall:
+    def _shared_call(self, count: int, share: Share) -> SharedCall:
         turns = -(-(share.end - share.first) // share.places)
         counters = driver.counters_for(len(self._plan.steps), turns, share.threads)
         return SharedCall(_numbers(self._lowered, count, share), counters)

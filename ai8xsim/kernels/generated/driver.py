@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from ai8xsim.kernels.compiled import Array, compiled_for, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import CALL, address_of, handles_at, run_of, tell_call
+from ai8xsim.kernels.generated.handles import CALL_TYPES, address_of, handles_at, run_of, tell_call
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
 from ai8xsim.kernels.generated.standby import next_call
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
@@ -33,7 +33,7 @@ def runner_of(target: Target) -> CompiledRun:
     """`run_network` for a target; with a post, also what others call for afterwards, until nobody does for a while."""
     marker = target.marker
 
-    @compiled_for(*CALL)
+    @compiled_for(*CALL_TYPES)
     def run(handles: Array, samples: Array, outputs: Array, numbers: Array) -> None:
         if len(numbers):
             tell_call(handles, samples, outputs, numbers)

@@ -16,7 +16,12 @@ from_dtype: Any = numba.from_dtype
 types: Any = _types
 
 _INTEGERS = types.int64[::1]
-CALL = (_INTEGERS, types.Array(types.int8, 4, "A", readonly=True), _INTEGERS, _INTEGERS)  # see `tell_call`
+CALL_TYPES = (
+    _INTEGERS,
+    types.Array(types.int8, 4, "A", readonly=True),
+    _INTEGERS,
+    _INTEGERS,
+)  # of `tell_call`
 _ANY_LENGTH = 1 << 40  # of arrays whose length nobody asks for
 
 
