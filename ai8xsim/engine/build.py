@@ -33,6 +33,7 @@ EFFORT = MappingProxyType(
         Kind.COMBINE: 100,
         Kind.ROLL: 32,
         Kind.EMIT: 16,
+        Kind.STACK: 3,
     }
 )
 EFFORT_OF_A_PIXEL = 500

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import gcd
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import narrow_effort
+from ai8xsim.engine.costs import narrow_numbers
 from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.spared import Part, parts_along
+from ai8xsim.engine.stacks import Operands, stacked, worth_stacking
+from ai8xsim.engine.taps import Met, Taps, tap_offsets, taps_of
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import Starts, tile_corners, tile_inputs, tile_outputs, worth_tiles
 from ai8xsim.kernels import conv
@@ -40,18 +42,6 @@ class Sums:
     step: int
 
 
-@dataclass(frozen=True)
-class Taps:
-    """The inputs of an output pixel: runs of values side by side, and the weights (out, taps, run) that meet them."""
-
-    offsets: Offsets
-    weight_otr: Int8
-
-    @property
-    def all(self) -> "Met":
-        return Met(range(len(self.offsets)), range(self.weight_otr.shape[2]))
-
-
 def flattens_itself(layer: Layer) -> bool:
     """Whether the convolution of flattened data can as well be one with a kernel of the data's size."""
     convolution = layer.convolution
@@ -75,13 +65,6 @@ class PackedTaps:
     products: int
     narrow: range = range(0)
     unit: int = 1
-
-
-class Met(NamedTuple):
-    """The part of the kernel that some pixels meet: which taps, and which values of their runs."""
-
-    taps: range
-    run: range
 
 
 def border_for(convolution: Convolution, size: Border) -> Border:
@@ -194,7 +177,10 @@ class _Work:
             if stage is not None and worth_tiles(self._builder, geometry, weight, starts, tensors):
                 self._add_tiles(weight, starts, geometry, (output, stage))
             else:
-                self._add_rows(weight, geometry, output, stage)
+                operands = Operands(self._x, weight, geometry)
+                if worth_stacking(self._builder, operands):
+                    operands = stacked(self._builder, operands)
+                self._add_rows(operands, output, stage)
 
     def _add_tiles(
         self, weight_oihw: Int8, starts: Starts, geometry: ConvolutionGeometry, results: Results
@@ -221,11 +207,10 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _add_rows(
-        self, weight_oihw: Int8, geometry: ConvolutionGeometry, output: Tensor, stage: OutputStage | None
-    ) -> None:
+    def _add_rows(self, operands: Operands, output: Tensor, stage: OutputStage | None) -> None:
         """An ordinary convolution; pixels at the border may leave out what meets padding only."""
-        taps, x = _taps(self._x, weight_oihw, geometry), self._x
+        x, weight_oihw, geometry = operands
+        taps = taps_of(x, weight_oihw, geometry)
         is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0 and x.pixel_step <= FOUR
         packed = self._packed(taps, output.rows * output.columns, (output, stage), is_adjacent)
         costs = self._builder.costs
@@ -251,7 +236,7 @@ class _Work:
             )
             if min(count) < 1:
                 continue
-            taps = _taps(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
+            taps = taps_of(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
             outputs = output.pixels((row.first, column.first), geometry.stride, count)
             inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
             packed = self._packed(taps, len(inputs), (output, stage))
@@ -271,7 +256,7 @@ class _Work:
             output.region,
             (x.region,),
             np.stack([output.pixels(), inputs], axis=1)[::together],
-            taps=_tap_offsets(x, geometry).reshape(-1),
+            taps=tap_offsets(x, geometry).reshape(-1),
             weights=packing.pack_channel_weights(target, np.tile(weight_ct, (together, 1))),
             starts=packing.by_channel_vector(target, starts),
             fields=self._fields(output, stage)
@@ -296,14 +281,11 @@ class _Work:
 
     def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
         """Narrow blocks, where they make activations and take no longer than others."""
-        (output, stage), target, run = results, self._builder.target, taps.weight_otr.shape[2]
-        numbers = target.narrow_numbers(output.channels, run, is_adjacent=is_adjacent)
-        if stage is None or pixels == 1 or not numbers:
+        (output, stage), run = results, taps.weight_otr.shape[2]
+        if stage is None or pixels == 1:
             return range(0)
-        effort = narrow_effort(
-            self._builder.costs, output.channels, run, target.narrow_blocks[numbers.start].inputs
-        )
-        return numbers if effort <= packing.products_of(target, output.channels, run) else range(0)
+        target, costs = self._builder.target, self._builder.costs
+        return narrow_numbers(target, costs, output.channels, run, is_adjacent=is_adjacent)
 
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
         """The pixels that meet a part of the kernel."""
@@ -328,7 +310,7 @@ class _Work:
         draft = Draft(
             Kind.MULTIPLY_NARROW if packed.narrow else Kind.MULTIPLY,
             output.region,
-            (self._x.region,),
+            (taps.region,),
             pixels,
             taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
@@ -424,25 +406,3 @@ def _dense(weight_oihw: Int8, groups: int) -> Int8:
         rows = slice(group * per_group, (group + 1) * per_group)
         dense[rows, group * inputs : (group + 1) * inputs] = weight_oihw[rows]
     return dense
-
-
-def _tap_offsets(x: Tensor, geometry: ConvolutionGeometry) -> Offsets:
-    down = np.arange(geometry.kernel_size[0]) * geometry.dilation[0] * x.row_step
-    across = np.arange(geometry.kernel_size[1]) * geometry.dilation[1] * x.pixel_step
-    return np.asarray(down[:, None] + across, np.int64)
-
-
-def _taps(x: Tensor, weight_oihw: Int8, geometry: ConvolutionGeometry) -> Taps:
-    """Taps that lie side by side in memory become one run, so that few, long runs are multiplied."""
-    offsets = _tap_offsets(x, geometry)
-    outputs, inputs, rows, columns = weight_oihw.shape
-    if offsets.size == 0:  # a phase of a transposed convolution that meets no tap
-        return Taps(offsets.reshape(-1), np.zeros((outputs, 0, 0), np.int8))
-    padded = np.zeros((outputs, rows, columns, x.pixel_step), np.int8)
-    padded[..., :inputs] = weight_oihw.transpose(0, 2, 3, 1)
-    gaps = np.diff(offsets.reshape(-1)) != x.pixel_step
-    if not gaps.any():
-        return Taps(offsets.reshape(-1)[:1], padded.reshape(outputs, 1, -1))
-    if columns == 1 or geometry.dilation[1] == 1:
-        return Taps(offsets[:, 0], padded.reshape(outputs, rows, -1))
-    return Taps(offsets.reshape(-1), padded.reshape(outputs, rows * columns, -1))

@@ -41,3 +41,17 @@ def costs_of(target: Target, *, is_single: bool) -> Costs:
 def narrow_effort(costs: Costs, outputs: int, run: int, inputs: int) -> int:
     """What narrow blocks that take so many inputs at a time need for a pixel and a tap, in products."""
     return packing.narrow_products_of(outputs + costs.gather, run, inputs)
+
+
+def narrow_numbers(
+    target: Target, costs: Costs, outputs: int, run: int, *, is_adjacent: bool = False
+) -> range:
+    """The narrow blocks for a convolution, where they take no longer than others.
+
+    is_adjacent: whether every 4 pixels of the input are, and have few channels.
+    """
+    numbers = target.narrow_numbers(outputs, run, is_adjacent=is_adjacent)
+    if not numbers:
+        return numbers
+    effort = narrow_effort(costs, outputs, run, target.narrow_blocks[numbers.start].inputs)
+    return numbers if effort <= packing.products_of(target, outputs, run) else range(0)

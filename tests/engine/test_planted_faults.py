@@ -14,7 +14,7 @@ import pytest
 
 from ai8xsim import MAX78000, Options, Program, Simulator, resolve
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.engine import build, convolution, lower, places, run, spared
+from ai8xsim.engine import build, convolution, lower, places, run, spared, taps
 from ai8xsim.engine.build import Builder
 from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Tensor
@@ -103,6 +103,9 @@ def written_programs() -> list[Program]:
         ),
         program_of(  # adjacent pixels
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(24, 16, 2, 3, 3), input_shape=(2, 3, 8)
+        ),
+        program_of(  # stacked
+            "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(25, 20, 3, 3, 3), input_shape=(3, 8, 9)
         ),
         program_of(  # by tiles, of which the last ones overlap those before
             "- {op: conv2d, pad: 1, output_shift: -3}", random_int8(23, 31, 62, 3, 3), input_shape=(62, 15, 8)
@@ -309,6 +312,17 @@ def _shares_vectors(target: Target) -> bool:
     return target.masked_stores
 
 
+def _stacks(target: Target) -> bool:
+    return target.value_bytes == 1
+
+
+def _kernels_by_channels(step: Any, builder: Builder, operands: Any) -> Any:
+    made = step(builder, operands)
+    outputs, _, rows, columns = made.weight_oihw.shape
+    by_channels = made.weight_oihw.reshape(outputs, 3, 3, columns).swapaxes(1, 2)
+    return made._replace(weight_oihw=by_channels.reshape(outputs, -1, rows, columns))
+
+
 def _outputs_first(step: Any, weight_otr: Any, inputs: int) -> Any:
     packed = step(weight_otr, inputs).reshape(-1, 4, 4)
     return np.ascontiguousarray(packed.transpose(0, 2, 1)).ravel()
@@ -331,9 +345,9 @@ FAULTS: dict[str, Planted] = {
     "floor one lower": Planted(_floor_moved(-1)),
     "border smaller by one": Planted(replaced(lower, "border_for", _border_smaller_by_one)),
     "borders not filled": Planted(drafted(Kind.FILL, _fills_no_borders)),
-    "taps in rows too short": Planted(replaced(convolution, "_tap_offsets", _one_row_step_less)),
+    "taps in rows too short": Planted(replaced(taps, "tap_offsets", _one_row_step_less)),
     "taps not dilated": Planted(
-        replaced(convolution, "_tap_offsets", lambda step, x, g: step(x, g._replace(dilation=(1, 1))))
+        replaced(taps, "tap_offsets", lambda step, x, g: step(x, g._replace(dilation=(1, 1))))
     ),
     "groups interleaved": Planted(replaced(convolution, "_dense", _groups_interleaved)),
     "depthwise taps turned round": Planted(
@@ -382,6 +396,16 @@ FAULTS: dict[str, Planted] = {
     ),
     "weights of the border without a gap between the taps": Planted(
         drafted(Kind.MULTIPLY, _without_gap)
+    ),
+    "stacked in reverse": Planted(
+        drafted(Kind.STACK, lambda draft: replace(draft, taps=draft.taps[::-1])), _stacks
+    ),
+    "stacked one value late": Planted(drafted(Kind.STACK, _read_one_late), _stacks),
+    "the last stacked pixels forgotten": Planted(
+        drafted(Kind.STACK, lambda draft: replace(draft, pixels=draft.pixels[:-1])), _stacks
+    ),
+    "kernels of stacked pixels by channels": Planted(
+        replaced(convolution, "stacked", _kernels_by_channels), _stacks
     ),
     "the last tile forgotten": Planted(
         replaced(convolution, "tile_corners", lambda step, output: step(output)[:-1])

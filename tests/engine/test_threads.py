@@ -36,6 +36,7 @@ from .own_process import ROOT, in_own_process
 LIMIT = 100  # seconds
 KEEPS: tuple[Keep, ...] = get_args(Keep)
 SHAPE = (48, 40, 40)
+PICTURE = (3, 64, 72)
 DRAWN = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
@@ -91,6 +92,14 @@ def large_program() -> Program:
 
 
 @cache
+def large_picture_program() -> Program:
+    """Likewise of samples with three channels."""
+    return program_of(
+        "- {op: conv2d, pad: 1, output_shift: -2}", random_int8(5, 40, 3, 3, 3), input_shape=PICTURE
+    )
+
+
+@cache
 def large_samples() -> Any:
     return random_int8(0, 7, *SHAPE)
 
@@ -137,7 +146,10 @@ def test_every_kind_of_step_is_large_enough_to_be_shared() -> None:
     """Or else the tests below would prove little."""
     target = choose_target()
     assert target is not None
-    plans = [lower(large_program(), target, keep_all=keep_all).plan for keep_all in (True, False)]
+    programs = large_program(), large_picture_program()
+    plans = [
+        lower(program, target, keep_all=keep_all).plan for program in programs for keep_all in (True, False)
+    ]
     shared = {
         Kind(step["kind"])
         for plan in plans
@@ -145,16 +157,21 @@ def test_every_kind_of_step_is_large_enough_to_be_shared() -> None:
         if step["work"] * step["pixel_count"] > driver.WORTH_SHARING
     }
     missing = set() if target.narrow_blocks else {Kind.MULTIPLY_NARROW}
+    missing |= set() if target.value_bytes == 1 else {Kind.STACK}
     assert shared >= set(Kind) - {Kind.FILL, Kind.ROLL} - missing
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
 @pytest.mark.parametrize("keep", KEEPS)
 def test_a_single_large_sample_is_the_same_each_time(keep: Keep, threads: int) -> None:
-    machine, sample = Simulator(large_program(), threads=threads), large_samples()[0]
-    expected = facts(Simulator(large_program(), threads=1).run(sample, keep))
-    for _ in range(30):
-        assert facts(machine.run(sample, keep)) == expected
+    cases = (large_program(), large_samples()[0]), (large_picture_program(), random_int8(6, *PICTURE))
+    for program, sample in cases:
+        machine, expected = (
+            Simulator(program, threads=threads),
+            facts(Simulator(program, threads=1).run(sample, keep)),
+        )
+        for _ in range(30):
+            assert facts(machine.run(sample, keep)) == expected
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])

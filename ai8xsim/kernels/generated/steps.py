@@ -32,6 +32,7 @@ class Kind(IntEnum):
     EMIT = 9  # activations or sums to the outputs
     MULTIPLY_NARROW = 10  # convolution with few outputs: activations to activations
     MULTIPLY_TILES = 11  # convolution by tiles of outputs, which are its pixels: activations to activations
+    STACK = 12  # pixels below each other to pixels that hold the values of all; a pixel is several that go together
 
 
 STEP = np.dtype(

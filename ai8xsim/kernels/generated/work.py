@@ -12,6 +12,7 @@ from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum, take_maximum_of_squares
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
+from ai8xsim.kernels.generated.stacking import stack_rows
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
 from ai8xsim.kernels.generated.targets import FOUR
 from ai8xsim.kernels.generated.transfer import (
@@ -52,15 +53,24 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
         _maximum(run, step, pixels)
     elif step.kind == Kind.AVERAGE:
         _average(run, step, pixels)
-    elif step.kind == Kind.LOAD:
+    else:
+        _move(run, step, pixels, first_sample)
+    return 0
+
+
+@inlined
+def _move(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
+    """Bring values somewhere else as they are."""
+    if step.kind == Kind.LOAD:
         _load(run, step, pixels, first_sample)
+    elif step.kind == Kind.STACK:
+        _stack(run, step, pixels)
     elif step.kind == Kind.FILL:
         _fill(run, step, pixels)
     elif step.kind == Kind.ROLL:
         _roll(run, step, pixels)
     else:
         _emit(run, step, pixels, first_sample)
-    return 0
 
 
 @compiled_part
@@ -268,6 +278,15 @@ def _from_channel(planes: InputPlanes, channel: int) -> InputPlanes:
 @inlined
 def _from_pixel(pixels: Pixels, first: int) -> Pixels:
     return Pixels(pixels.address, pixels.offsets + INT32 * first)
+
+
+@compiled_part
+def _stack(run: Run, step: Step, pixels: Range) -> None:
+    offsets = run.plan.offsets[step.taps : step.taps + step.tap_count]
+    for pixel in range(pixels[0], pixels[1]):
+        output = address_of(run.arena.values, _output(run.plan, step, pixel))
+        first = address_of(run.arena.values, _input(run.plan, step, pixel, 1))
+        stack_rows(run.target, (first + offsets[0], first + offsets[1], first + offsets[2]), output)
 
 
 @compiled_part
