@@ -41,11 +41,11 @@ class LayerTrace:
 
         It is a plain `LayerTrace`, whatever this is.
         """
-        fields = self.__dict__.copy()
+        made = object.__new__(LayerTrace)
+        fields = made.__dict__
+        fields |= self.__dict__
         fields["output"], fields["saturated"] = output, saturated
         fields.pop("_digests", None)
-        made = object.__new__(LayerTrace)
-        object.__setattr__(made, "__dict__", fields)
         return made
 
     @property
