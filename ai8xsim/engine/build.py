@@ -25,7 +25,6 @@ EXTRA_PIXELS, EXTRA_VALUES = 16, 256
 EFFORT = MappingProxyType(
     {
         Kind.LOAD: 32,
-        Kind.FILL: 0,
         Kind.MULTIPLY_CHANNELS: 6,
         Kind.REQUANTIZE: 128,
         Kind.MAXIMUM: 8,
@@ -36,7 +35,7 @@ EFFORT = MappingProxyType(
         Kind.STACK: 3,
     }
 )
-EFFORT_OF_A_PIXEL = 500
+EFFORT_OF_A_PIXEL, EFFORT_OF_A_FILLED_RUN = 500, 4_000
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,11 @@ class Plan:
 class Builder:
     """Collects drafts; `build` turns them into a plan.
 
-    is_single: whether it is for one sample at a time.
+    is_single: whether it is for one sample at a time.   is_shared: whether threads share the steps.
     """
 
-    def __init__(self, target: Target, *, is_single: bool) -> None:
-        self.target, self._is_single = target, is_single
+    def __init__(self, target: Target, *, is_single: bool, is_shared: bool = False) -> None:
+        self.target, self._is_single, self._is_shared = target, is_single, is_shared
         self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
         self._regions = 0
@@ -87,7 +86,7 @@ class Builder:
 
     def build(self) -> Plan:
         """The plan of all steps so far."""
-        places, sizes = places_of(self.drafts)
+        places, sizes = places_of(self.drafts, is_shared=self._is_shared)
         most = 1 if self._is_single else MOST_TOGETHER
         together = max(1, min(most, CACHED_VALUES // max(sizes[0], 1)))
         tables = _Tables(together, self.target)
@@ -189,6 +188,8 @@ def _work(draft: Draft, taps: int) -> int:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * draft.fields["inputs"]
     if draft.kind is Kind.MULTIPLY_TILES:
         return EFFORT_OF_A_PIXEL + values * PRODUCTS * draft.fields["groups"] * 4
+    if draft.kind is Kind.FILL:
+        return EFFORT_OF_A_FILLED_RUN
     return EFFORT_OF_A_PIXEL + EFFORT[draft.kind] * values * taps
 
 

@@ -52,14 +52,18 @@ class Lowered:
     counts: int  # of saturated values
 
 
-def lower(program: Program, target: Target, *, keep_all: bool, is_single: bool = False) -> Lowered:
+def lower(
+    program: Program, target: Target, *, keep_all: bool, is_single: bool = False, is_shared: bool = False
+) -> Lowered:
     """The plan of a program for a target.
 
     keep_all: every layer's output is kept and its saturated values are counted, else only the output layers'.
     is_single: whether samples come one at a time; otherwise they share what a step costs beside its products.
+    is_shared: whether threads share the steps.
     The program must be `lowerable`.
     """
-    return _Lowering(program, Builder(target, is_single=is_single), keep_all).run()
+    builder = Builder(target, is_single=is_single, is_shared=is_shared)
+    return _Lowering(program, builder, keep_all).run()
 
 
 def lowerable(program: Program) -> bool:

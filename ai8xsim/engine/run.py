@@ -52,7 +52,10 @@ class GeneratedExecutor:
         known = self._engines.get((keep, is_single))
         if known is not None:
             return known
-        lowered = lower(self._program, self._target, keep_all=keep == "all", is_single=is_single)
+        is_shared = is_single and self._workers.count > 0
+        lowered = lower(
+            self._program, self._target, keep_all=keep == "all", is_single=is_single, is_shared=is_shared
+        )
         engine = Engine(lowered, self._target, self._workers)
         return self._engines.setdefault((keep, is_single), engine)
 

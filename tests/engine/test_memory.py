@@ -60,9 +60,9 @@ def lives(steps: list[Draft]) -> dict[Region, tuple[int, int]]:
     return found
 
 
-def collisions(steps: list[Draft]) -> Iterator[tuple[Region, Region]]:
+def collisions(steps: list[Draft], *, is_shared: bool) -> Iterator[tuple[Region, Region]]:
     """Regions of the same memory that share a value while both are alive."""
-    places, _ = places_of(steps)
+    places, _ = places_of(steps, is_shared=is_shared)
     alive = lives(steps)
     for one, other in combinations(alive, 2):
         both_live = alive[one][0] <= alive[other][1] and alive[other][0] <= alive[one][1]
@@ -74,16 +74,16 @@ def collisions(steps: list[Draft]) -> Iterator[tuple[Region, Region]]:
             yield one, other
 
 
-@given(steps=drafts())
+@given(steps=drafts(), is_shared=st.booleans())
+@settings(DRAWN, max_examples=800)
+def test_regions_that_live_at_the_same_time_never_overlap(steps: list[Draft], is_shared: bool) -> None:
+    assert list(collisions(steps, is_shared=is_shared)) == []
+
+
+@given(steps=drafts(), is_shared=st.booleans())
 @settings(DRAWN, max_examples=500)
-def test_regions_that_live_at_the_same_time_never_overlap(steps: list[Draft]) -> None:
-    assert list(collisions(steps)) == []
-
-
-@given(steps=drafts())
-@settings(DRAWN, max_examples=300)
-def test_every_region_lies_in_its_memory_where_vectors_like_it(steps: list[Draft]) -> None:
-    places, sizes = places_of(steps)
+def test_every_region_lies_in_its_memory_where_vectors_like_it(steps: list[Draft], is_shared: bool) -> None:
+    places, sizes = places_of(steps, is_shared=is_shared)
     for region in lives(steps):
         assert 0 <= places[region.number] <= sizes[region.is_sums] - region.size
         assert places[region.number] % ALIGNMENT == 0
@@ -93,7 +93,23 @@ def test_memory_is_used_again() -> None:
     """A chain of equal layers needs room for two of them."""
     chain = [Region(number, 640) for number in range(20)]
     steps = [Draft(Kind.MULTIPLY, output, (x,), NO_OFFSETS) for x, output in pairwise(chain)]
-    assert places_of(steps)[1] == (2 * 640, 0)
+    for is_shared in (False, True):
+        assert places_of(steps, is_shared=is_shared)[1] == (2 * 640, 0)
+
+
+@given(sizes=st.lists(st.integers(1, 5000), min_size=3, max_size=20))
+@settings(DRAWN, max_examples=100)
+def test_where_threads_share_the_steps_what_follows_lies_around_the_same_middle(sizes: list[int]) -> None:
+    """A chain of layers has two middles, or as near to them as a region may begin."""
+    chain = [Region(number, size) for number, size in enumerate(sizes)]
+    steps = [Draft(Kind.MULTIPLY, output, (x,), NO_OFFSETS) for x, output in pairwise(chain)]
+    places, (end, _) = places_of(steps, is_shared=True)
+    largest = max(chain, key=lambda region: (region.size, -region.number))
+    border = -(-largest.size // ALIGNMENT) * ALIGNMENT
+    middles = border / 2, (border + end) / 2
+    for region in chain:
+        middle = places[region.number] + region.size / 2
+        assert min(abs(middle - other) for other in middles) <= ALIGNMENT
 
 
 @given(networks())
@@ -102,7 +118,7 @@ def test_no_drawn_network_has_regions_that_overlap(network: DrawnNetwork) -> Non
     for target, keep_all in ((available_targets()[0], True), (available_targets()[-1], False)):
         if lowerable(network.program):
             steps, _ = drafts_of(network.program, target, keep_all)
-            assert list(collisions(steps)) == []
+            assert not any(list(collisions(steps, is_shared=is_shared)) for is_shared in (False, True))
 
 
 def drafts_of(program: Program, target: Target, keep_all: bool) -> tuple[list[Draft], Lowered]:

@@ -68,8 +68,8 @@ def differs(lowered: Lowered, target: Target, samples: npt.NDArray[np.int8]) -> 
 
 def plans(program: Program, target: Target) -> Iterator[Lowered]:
     """Where outputs only are kept, convolutions make activations in more ways."""
-    for keep_all, is_single in product((True, False), repeat=2):
-        yield lower(program, target, keep_all=keep_all, is_single=is_single)
+    for keep_all, is_single, is_shared in product((True, False), repeat=3):
+        yield lower(program, target, keep_all=keep_all, is_single=is_single, is_shared=is_shared)
 
 
 @on_every_target

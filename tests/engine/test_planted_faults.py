@@ -448,7 +448,7 @@ FAULTS: dict[str, Planted] = {
         replaced(build._Tables, "_for_all_samples", _every_sample_reads_the_first)
     ),
     "every sample's outputs in one place": Planted(_samples_one_at_a_time_at_one_place),
-    "all regions in one place": Planted(replaced(places, "_lowest_place", lambda *_: 0)),
+    "all regions in one place": Planted(replaced(places, "_meet", lambda *_: False)),
     "an output in the place of its input": Planted(replaced(places, "_meet", _strictly_later)),
     "a buffer in the place of something else": Planted(_buffers_live_as_long_as_anything_else),
     "a buffer moved too little": Planted(drafted(Kind.ROLL, given("shift", lambda shift: shift - 1))),
