@@ -37,7 +37,7 @@ class LayerTrace:
     is_batch: bool = False
 
     def with_output(self, output: Integers, saturated: int | None) -> "LayerTrace":
-        """Another output of the same layer, in a quarter of the time that a constructor of frozen fields takes.
+        """Another output of the same layer, in less than half the time that a constructor of frozen fields takes.
 
         It is a plain `LayerTrace`, whatever this is.
         """

@@ -20,8 +20,9 @@ CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
 # Rows that the last block of a step may take too many (large blocks are only taken where they are full), and values
 # that its last run may read too many.
 EXTRA_PIXELS, EXTRA_VALUES = 16, 256
-# What a value of a step takes, and each pixel of any step, in multiplications of the same time (measured on Zen 5;
-# depthwise with AVX-512 on Emerald Rapids, otherwise it is more).
+# What a value of a step takes, and each pixel of any step, in multiplications of the same time; a run of a border takes
+# as much whatever its length (measured on Zen 5; borders, stacking, and depthwise with AVX-512, otherwise it is more,
+# on Emerald Rapids).
 EFFORT = MappingProxyType(
     {
         Kind.LOAD: 32,
@@ -59,21 +60,26 @@ class Plan:
 class Builder:
     """Collects drafts; `build` turns them into a plan.
 
-    is_single: whether it is for one sample at a time.   is_shared: whether threads share the steps.
+    is_single: whether it is for one sample at a time.   is_shared: whether threads may share the steps.
     """
 
     def __init__(self, target: Target, *, is_single: bool, is_shared: bool = False) -> None:
         self.target, self._is_single, self._is_shared = target, is_single, is_shared
         self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
+        self._borders: list[Draft] = []
         self._regions = 0
 
     def tensor(self, shape: tuple[int, int, int], border: Border, pixel_step: int | None = None) -> Tensor:
-        """New memory for (rows, columns, channels); a step fills its border with zeros."""
+        """New memory for (rows, columns, channels); a step fills its border with zeros, after the next one.
+
+        The next one writes what is inside of the border, or begins to. It comes first since it takes longer: where
+        threads share the steps, those that are still on their way find their part of both.
+        """
         made = laid_out(self._next_region(), shape, pixel_step or self._pixel_step(shape[2]), border)
         if made.has_border:
             runs = np.array(made.border_runs(), np.int64)
-            self.add(Draft(Kind.FILL, made.region, (), runs))
+            self._borders.append(Draft(Kind.FILL, made.region, (), runs))
         return made
 
     def region(self, size: int, *, is_sums: bool = False, is_kept: bool = False) -> Region:
@@ -83,6 +89,9 @@ class Builder:
     def add(self, draft: Draft) -> None:
         """The next step."""
         self.drafts.append(draft)
+        borders, self._borders = self._borders, []
+        for border in borders:
+            self.add(border)
 
     def build(self) -> Plan:
         """The plan of all steps so far."""

@@ -59,7 +59,7 @@ def lower(
 
     keep_all: every layer's output is kept and its saturated values are counted, else only the output layers'.
     is_single: whether samples come one at a time; otherwise they share what a step costs beside its products.
-    is_shared: whether threads share the steps.
+    is_shared: whether threads may share the steps.
     The program must be `lowerable`.
     """
     builder = Builder(target, is_single=is_single, is_shared=is_shared)

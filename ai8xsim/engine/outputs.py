@@ -49,7 +49,7 @@ class Layout(NamedTuple):
 def _traced(result: Result, outputs: Outputs) -> LayerTrace:
     trace, counter, shape, kind, first_byte, strides = result
     output = np.ndarray(shape, kind, outputs, first_byte, strides)
-    output.setflags(False)  # type: ignore[call-arg]  # by name, as the types want it, takes twice the time
+    output.setflags(write=False)
     return trace.with_output(output, int(outputs[counter]) if counter >= 0 else None)
 
 

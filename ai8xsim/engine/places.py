@@ -15,7 +15,7 @@ Places = Mapping[int, int]  # by the number of a region: where it begins, for on
 def places_of(drafts: Sequence[Draft], *, is_shared: bool = False) -> tuple[dict[int, int], tuple[int, int]]:
     """Where each region begins, for one sample, and the size of the memory of activations and of sums.
 
-    is_shared: whether threads share the steps.
+    is_shared: whether threads may share the steps.
     """
     lives = _lives(drafts)
     arrange = _around_the_same_middle if is_shared else _close_together
@@ -59,7 +59,8 @@ def _around_the_same_middle(lives: Lives) -> dict[Region, int]:
     """Regions that share memory have the same middle.
 
     A thread computes the same part of each image. So the memory that it writes to stays its own from step to step;
-    to get it from another processor's cache takes longer than many a step.
+    to get it from another processor's cache takes longer than many a step. Networks need up to a quarter more memory
+    like this, and a single thread has nothing of it.
     """
     places: dict[Region, int] = {}
     first = 0

@@ -17,7 +17,7 @@ from ai8xsim.kernels.geometry import ConvolutionGeometry
 
 Int8 = npt.NDArray[np.int8]
 
-STACKING = 80  # what a stacked pixel takes, in products (measured on Emerald Rapids)
+STACKING = 80  # what a stacked pixel takes, in products (measured on Emerald Rapids); see `build.EFFORT`
 
 
 class Operands(NamedTuple):
@@ -33,9 +33,10 @@ def worth_stacking(builder: Builder, operands: Operands) -> bool:
     x, weight_oihw, geometry = operands
     target = builder.target
     pixels, outputs = _size(x, geometry), len(weight_oihw)
-    if target.products < FOUR or pixels < TOGETHER or not _can_be_stacked(x, geometry):
+    if target.value_bytes > 1 or pixels < TOGETHER or not _can_be_stacked(x, geometry):
         return False
     rows, columns = geometry.output_size((x.rows, x.columns))
+    # Sums have no narrow blocks, and stacking might pay for them; but who keeps sums is not in haste.
     if narrow_numbers(target, builder.costs, outputs, ROWS * CHANNELS, is_adjacent=columns % FOUR == 0):
         return False
     row, kernel = (packing.products_of(target, outputs, ROWS * values) for values in (CHANNELS, STACKED))
@@ -43,12 +44,18 @@ def worth_stacking(builder: Builder, operands: Operands) -> bool:
 
 
 def _can_be_stacked(x: Tensor, geometry: ConvolutionGeometry) -> bool:
+    """Whether outputs meet three runs of nine values, which are apart: rows of three pixels are one run as they are."""
     is_plain = geometry.stride == geometry.dilation == (1, 1)
-    return is_plain and geometry.kernel_size == (ROWS, ROWS) and x.channels == x.pixel_step == CHANNELS
+    are_apart = x.row_step > ROWS * CHANNELS
+    has_channels = x.channels == x.pixel_step == CHANNELS
+    return is_plain and geometry.kernel_size == (ROWS, ROWS) and has_channels and are_apart
 
 
 def stacked(builder: Builder, operands: Operands) -> Operands:
-    """The same convolution over stacked pixels: a kernel of one row, over the channels of three."""
+    """The same convolution over stacked pixels: a kernel of one row, over the channels of three.
+
+    The last pixels that go together may be partly those before: who stacks them writes the same values again.
+    """
     x, weight_oihw, geometry = operands
     up, left = geometry.padding
     columns, pixels = x.row_step // CHANNELS, _size(x, geometry)

@@ -69,7 +69,6 @@ def test_stacked_convolutions_compute_what_the_portable_kernels_do(
     assert agree(program, target, count, threads)
 
 
-LAST = "{op: conv2d, in_sequences: b, output_shift: -2, pad: "
 SOURCES = {  # what a convolution reads: the layers before it, and how many channels the first of them reads
     "the samples": ("- {name: b, op: none}", 3),
     "a convolution": ("- {name: b, op: conv2d, pad: 1}", 5),
@@ -123,6 +122,16 @@ def test_only_3x3_kernels_over_three_channels_are_stacked(
     weight = random_int8(0, 64, channels, side, side)
     program = program_of(f"- {{op: conv2d, {keys}}}", weight, input_shape=(channels, 16, 20))
     assert (Kind.STACK in kinds_of(program, target)) is stacked
+
+
+@needs_one
+@on_targets_that_stack
+@pytest.mark.parametrize(("columns", "pad"), [(1, 1), (3, 0)])
+def test_rows_that_follow_each_other_are_not_stacked(target: Target, columns: int, pad: int) -> None:
+    weight = random_int8(0, 64, 3, 3, 3)
+    program = program_of(f"- {{op: conv2d, pad: {pad}}}", weight, input_shape=(3, 80, columns))
+    assert Kind.STACK not in kinds_of(program, target)
+    assert agree(program, target, 2)
 
 
 @needs_one

@@ -158,7 +158,7 @@ def test_every_kind_of_step_is_large_enough_to_be_shared() -> None:
     }
     missing = set() if target.narrow_blocks else {Kind.MULTIPLY_NARROW}
     missing |= set() if target.value_bytes == 1 else {Kind.STACK}
-    assert shared >= set(Kind) - {Kind.FILL, Kind.ROLL} - missing
+    assert shared >= set(Kind) - {Kind.ROLL} - missing
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])

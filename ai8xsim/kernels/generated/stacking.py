@@ -24,7 +24,7 @@ TOGETHER = 64  # pixels, which fill whole vectors
 def stack_rows(typing_context: Any, target: Any, rows: Any, output: Any) -> Any:
     """Write as many pixels as go together, for targets that hold activations in bytes.
 
-    rows: addresses of the first pixel in each row.
+    rows: addresses of the first pixel in each row, behind whose last pixel a few bytes are read as well.
     """
     length = FOUR * target_of(target.instance_class).lanes
 

@@ -60,7 +60,7 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
 
 @inlined
 def _move(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
-    """Bring values somewhere else as they are."""
+    """The steps that compute nothing, or next to nothing."""
     if step.kind == Kind.LOAD:
         _load(run, step, pixels, first_sample)
     elif step.kind == Kind.STACK:
@@ -282,6 +282,7 @@ def _from_pixel(pixels: Pixels, first: int) -> Pixels:
 
 @compiled_part
 def _stack(run: Run, step: Step, pixels: Range) -> None:
+    """Stack pixels whose values are bytes: offsets are distances in memory."""
     offsets = run.plan.offsets[step.taps : step.taps + step.tap_count]
     for pixel in range(pixels[0], pixels[1]):
         output = address_of(run.arena.values, _output(run.plan, step, pixel))
