@@ -67,19 +67,14 @@ class Builder:
         self.target, self._is_single, self._is_shared = target, is_single, is_shared
         self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
-        self._borders: list[Draft] = []
         self._regions = 0
 
     def tensor(self, shape: tuple[int, int, int], border: Border, pixel_step: int | None = None) -> Tensor:
-        """New memory for (rows, columns, channels); a step fills its border with zeros, after the next one.
-
-        The next one writes what is inside of the border, or begins to. It comes first since it takes longer: where
-        threads share the steps, those that are still on their way find their part of both.
-        """
+        """New memory for (rows, columns, channels); a step fills its border with zeros."""
         made = laid_out(self._next_region(), shape, pixel_step or self._pixel_step(shape[2]), border)
         if made.has_border:
             runs = np.array(made.border_runs(), np.int64)
-            self._borders.append(Draft(Kind.FILL, made.region, (), runs))
+            self.add(Draft(Kind.FILL, made.region, (), runs))
         return made
 
     def region(self, size: int, *, is_sums: bool = False, is_kept: bool = False) -> Region:
@@ -89,9 +84,6 @@ class Builder:
     def add(self, draft: Draft) -> None:
         """The next step."""
         self.drafts.append(draft)
-        borders, self._borders = self._borders, []
-        for border in borders:
-            self.add(border)
 
     def build(self) -> Plan:
         """The plan of all steps so far."""
