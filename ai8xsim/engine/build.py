@@ -20,9 +20,9 @@ CACHED_VALUES, MOST_TOGETHER = 1 << 18, 64
 # Rows that the last block of a step may take too many (large blocks are only taken where they are full), and values
 # that its last run may read too many.
 EXTRA_PIXELS, EXTRA_VALUES = 16, 256
-# What a value of a step takes, and each pixel of any step, in multiplications of the same time; a run of a border takes
-# as much whatever its length (measured on Zen 5; borders, stacking, and depthwise with AVX-512, otherwise it is more,
-# on Emerald Rapids).
+# What a value of a step takes, each pixel of any step, and a run of values that is filled, whatever its length, in
+# multiplications of the same time. Measured on Zen 5; depthwise (with AVX-512, otherwise it is more), stacking and
+# filling on Emerald Rapids.
 EFFORT = MappingProxyType(
     {
         Kind.LOAD: 32,
