@@ -178,7 +178,7 @@ class _Work:
                 self._add_tiles(weight, starts, geometry, (output, stage))
             else:
                 operands = Operands(self._x, weight, geometry)
-                if worth_stacking(self._builder, operands):
+                if worth_stacking(self._builder, operands, are_sums=stage is None):
                     operands = stacked(self._builder, operands)
                 self._add_rows(operands, output, stage)
 

@@ -28,16 +28,19 @@ class Operands(NamedTuple):
     geometry: ConvolutionGeometry
 
 
-def worth_stacking(builder: Builder, operands: Operands) -> bool:
-    """Whether a convolution can read stacked pixels, and is faster with the time that they take to make."""
+def worth_stacking(builder: Builder, operands: Operands, *, are_sums: bool) -> bool:
+    """Whether a convolution can read stacked pixels, and is faster with the time that they take to make.
+
+    are_sums: whether its results are, which narrow blocks do not make.
+    """
     x, weight_oihw, geometry = operands
     target = builder.target
     pixels, outputs = _size(x, geometry), len(weight_oihw)
     if target.value_bytes > 1 or pixels < TOGETHER or not _can_be_stacked(x, geometry):
         return False
     rows, columns = geometry.output_size((x.rows, x.columns))
-    # Sums have no narrow blocks, and stacking might pay for them; but who keeps sums is not in haste.
-    if narrow_numbers(target, builder.costs, outputs, ROWS * CHANNELS, is_adjacent=columns % FOUR == 0):
+    is_adjacent, run = columns % FOUR == 0, ROWS * CHANNELS
+    if not are_sums and narrow_numbers(target, builder.costs, outputs, run, is_adjacent=is_adjacent):
         return False
     row, kernel = (packing.products_of(target, outputs, ROWS * values) for values in (CHANNELS, STACKED))
     return rows * columns * (ROWS * row - kernel) > pixels * STACKING
@@ -58,7 +61,7 @@ def stacked(builder: Builder, operands: Operands) -> Operands:
     """
     x, weight_oihw, geometry = operands
     up, left = geometry.padding
-    columns, pixels = x.row_step // CHANNELS, _size(x, geometry)
+    pixels = _size(x, geometry)
     region = builder.region(pixels * STACKED)
     firsts = np.minimum(np.arange(0, pixels, TOGETHER), pixels - TOGETHER)
     builder.add(
@@ -77,7 +80,7 @@ def stacked(builder: Builder, operands: Operands) -> Operands:
         columns=x.columns,
         channels=STACKED,
         origin=left * STACKED,
-        row_step=columns * STACKED,
+        row_step=x.row_step // CHANNELS * STACKED,
         pixel_step=STACKED,
         border=(0, left),
     )
