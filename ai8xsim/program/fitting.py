@@ -155,9 +155,8 @@ def _channel_mismatch(
         axes = "(C, L)" if data.is_1d else "(C, H, W)"
         mend = f"the sample's channels seem to come last: transpose it to {axes}"
     elif reads_sample:
-        mend = (
-            f"give a sample of {wanted} channels, (C, H, W) or (C, L), or the checkpoint that fits this one"
-        )
+        channels = "1 channel" if wanted == 1 else f"{wanted} channels"
+        mend = f"give a sample of {channels}, (C, H, W) or (C, L), or the checkpoint that fits this one"
     operands = _operands(layer, data.channels, wanted)
     if operands:
         notes.append(f"{operands} inputs are joined, one behind the other: {operands} x {wanted} channels")

@@ -1,6 +1,7 @@
 """Convolutions over pixels that hold those below them: as the portable kernels compute them."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def shared_everywhere() -> Iterator[None]:
     """Threads share even what is small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "WORTH_THREADS", 0)
+        patch.setattr(run, "_processors", lambda: 2)
         yield
 
 
@@ -69,19 +71,26 @@ def test_stacked_convolutions_compute_what_the_portable_kernels_do(
     assert agree(program, target, count, threads)
 
 
-SOURCES = {  # what a convolution reads: the layers before it, and how many channels the first of them reads
-    "the samples": ("- {name: b, op: none}", 3),
-    "a convolution": ("- {name: b, op: conv2d, pad: 1}", 5),
-    "channels side by side": (
-        "- {name: a, op: conv2d, pad: 1}\n- {name: b, op: none, in_sequences: [input, a]}",
-        2,
+class Source(NamedTuple):
+    """What a convolution reads: the layers before it, the channels of the sample, and those that convolutions make."""
+
+    layers: str
+    channels: int = 3
+    made: int = 3
+    is_stacked: bool = True
+
+
+SOURCES = {
+    "the samples": Source("- {name: b, op: none}"),
+    "a convolution": Source("- {name: b, op: conv2d, pad: 1}", 5, is_stacked=False),
+    "channels side by side": Source(
+        "- {name: a, op: conv2d, pad: 1}\n- {name: b, op: none, in_sequences: [input, a]}", 2, 1
     ),
-    "pooled": ("- {name: b, op: none, max_pool: 2, pool_stride: 1}", 3),
-    "combined": ("- {name: a, op: none}\n- {name: b, op: sub, in_sequences: [input, a]}", 3),
-    "cropped": ("- {name: b, op: none, in_crop: [1, 2], in_dim: [12, 20]}", 3),
-    "with a wider border": (
-        "- {name: b, op: none}\n- {op: conv2d, pad: 2, in_sequences: b, output: true}",
-        3,
+    "pooled": Source("- {name: b, op: none, max_pool: 2, pool_stride: 1}"),
+    "combined": Source("- {name: a, op: none}\n- {name: b, op: sub, in_sequences: [input, a]}"),
+    "cropped": Source("- {name: b, op: none, in_crop: [1, 2], in_dim: [12, 20]}"),
+    "with a wider border": Source(
+        "- {name: b, op: none}\n- {op: conv2d, pad: 2, in_sequences: b, output: true}", made=16
     ),
 }
 
@@ -91,14 +100,13 @@ SOURCES = {  # what a convolution reads: the layers before it, and how many chan
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("pad", range(3))
 def test_whatever_a_convolution_reads_can_be_stacked(target: Target, source: str, pad: int) -> None:
-    layers, channels = SOURCES[source]
-    made = 3 - channels if "side by side" in source else 16 if "wider" in source else 3
+    layers, channels, made, is_stacked = SOURCES[source]
     before = [random_int8(seed, made, channels, 3, 3) for seed in range(layers.count("conv2d"))]
     last = f"- {{op: conv2d, pad: {pad}, in_sequences: b, output_shift: -2}}"
     program = program_of(
         f"{layers}\n{last}", *before, random_int8(7, 64, 3, 3, 3), input_shape=(channels, 15, 20)
     )
-    assert (Kind.STACK in kinds_of(program, target)) is (source != "a convolution")
+    assert (Kind.STACK in kinds_of(program, target)) is is_stacked
     assert agree(program, target, 3)
 
 
