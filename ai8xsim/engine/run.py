@@ -52,9 +52,7 @@ class GeneratedExecutor:
         known = self._engines.get((keep, is_single))
         if known is not None:
             return known
-        is_shared = (
-            is_single and self._workers.count > 0
-        )  # a batch is divided by samples, but for the smallest
+        is_shared = is_single and self._workers.count > 0  # batches are divided by samples, mostly
         lowered = lower(
             self._program, self._target, keep_all=keep == "all", is_single=is_single, is_shared=is_shared
         )
