@@ -64,7 +64,7 @@ class Builder:
     """
 
     def __init__(self, target: Target, *, is_single: bool, is_shared: bool = False) -> None:
-        self.target, self._is_single, self._is_shared = target, is_single, is_shared
+        self.target, self.is_single, self._is_shared = target, is_single, is_shared
         self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
         self._regions = 0
@@ -88,7 +88,7 @@ class Builder:
     def build(self) -> Plan:
         """The plan of all steps so far."""
         places, sizes = places_of(self.drafts, is_shared=self._is_shared)
-        most = 1 if self._is_single else MOST_TOGETHER
+        most = 1 if self.is_single else MOST_TOGETHER
         together = max(1, min(most, CACHED_VALUES // max(sizes[0], 1)))
         tables = _Tables(together, self.target)
         waits = waits_of(self.drafts, places)
@@ -131,8 +131,7 @@ class _Tables:
 
     def __init__(self, together: int, target: Target) -> None:
         self.together = together
-        narrow = [block.pixels for block in target.narrow_blocks]
-        self._offsets = [np.array(target.block_table(), np.int32), np.array(narrow, np.int32)]
+        self._offsets = [np.array(target.block_table() + target.table_of_few(), np.int32)]
         self._weights: list[npt.NDArray[np.uint8]] = []
         self._starts: list[npt.NDArray[np.int32]] = []
 
@@ -185,7 +184,7 @@ def _work(draft: Draft, taps: int) -> int:
     values = draft.fields.get("channels", 0)
     if draft.kind is Kind.MULTIPLY:
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * 4
-    if draft.kind is Kind.MULTIPLY_NARROW:
+    if draft.kind in (Kind.MULTIPLY_NARROW, Kind.MULTIPLY_SPLIT):
         return EFFORT_OF_A_PIXEL + values * taps * draft.fields["groups"] * draft.fields["inputs"]
     if draft.kind is Kind.MULTIPLY_TILES:
         return EFFORT_OF_A_PIXEL + values * PRODUCTS * draft.fields["groups"] * 4

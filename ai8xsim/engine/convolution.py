@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import gcd
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import narrow_numbers
+from ai8xsim.engine.costs import STEP
 from ai8xsim.engine.draft import Draft
+from ai8xsim.engine.packed import PackedTaps, Use, packed_taps
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.stacks import Operands, stacked, worth_stacking
-from ai8xsim.engine.taps import Met, Taps, tap_offsets, taps_of
+from ai8xsim.engine.taps import Met, tap_offsets, taps_of
 from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import Starts, tile_corners, tile_inputs, tile_outputs, worth_tiles
 from ai8xsim.kernels import conv
@@ -30,8 +31,21 @@ INT32_LIMIT = 2**31
 LARGEST_PRODUCT = 128 * 128
 
 
-# Where a convolution's results go, and how a kernel makes activations of its sums, or None for sums.
-Results = tuple[Tensor, OutputStage | None]
+class Results(NamedTuple):
+    """Where a convolution's results go, the biases, and how a kernel makes activations of sums; None for sums."""
+
+    output: Tensor
+    bias: Int8 | None
+    stage: OutputStage | None
+
+    @property
+    def are_sums(self) -> bool:
+        return self.stage is None
+
+    def of_channels(self, channels: range) -> "Results":
+        """Some channels of them."""
+        bias = None if self.bias is None else self.bias[channels.start : channels.stop]
+        return Results(self.output.channel_block(channels.start, len(channels)), bias, self.stage)
 
 
 @dataclass(frozen=True)
@@ -48,23 +62,6 @@ def flattens_itself(layer: Layer) -> bool:
     if convolution is None or convolution.is_transposed or convolution.geometry.groups != 1:
         return False
     return convolution.geometry.kernel_size == (1, 1) and convolution.geometry.padding == (0, 0)
-
-
-@dataclass(frozen=True)
-class PackedTaps:
-    """Taps, their weights as kernels read them, and the groups of `inputs` in a run.
-
-    products: that a pixel takes for a tap, those with zeros included.
-    narrow: the numbers of the narrow blocks that multiply them, if there are any.   unit: adjacent pixels in a block.
-    """
-
-    taps: Taps
-    weights: npt.NDArray[np.uint8]
-    groups: int
-    inputs: int
-    products: int
-    narrow: range = range(0)
-    unit: int = 1
 
 
 def border_for(convolution: Convolution, size: Border) -> Border:
@@ -93,10 +90,10 @@ def add_convolution(
     convolution, stage = layer.convolution, layer.output_stage
     assert convolution is not None
     fused = output is not None and count < 0 and _can_fuse(convolution, stage)
-    work = _Work(builder, layer, x)
+    work, bias = _Work(builder, layer, x), convolution.weights.bias
     if fused:
         assert output is not None
-        work.add_steps(output, stage)
+        work.add_steps(Results(output, bias, stage))
         return None
     pixels = layer.output_shape.pixels
     step = packing.vectors_of(builder.target, layer.output_shape.channels) * builder.target.lanes
@@ -110,7 +107,7 @@ def add_convolution(
         layer.output_shape.columns * step,
         step,
     )
-    work.add_steps(target, None)
+    work.add_steps(Results(target, bias, None))
     if output is None:
         return sums
     _add_requantization(builder, stage, target, output, count)
@@ -161,32 +158,32 @@ class _Work:
         self._convolution = layer.convolution
         self._is_flattened = layer.flatten and flattens_itself(layer)
 
-    def add_steps(self, output: Tensor, stage: OutputStage | None) -> None:
-        """stage: how a kernel makes activations, or None for sums."""
+    def add_steps(self, results: Results) -> None:
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
         if self._convolution.is_transposed:
-            self._add_phases(output, stage)
+            self._add_phases(results)
         elif geometry.groups == weight.shape[0] == self._x.channels > 1:
-            self._add_depthwise(output, stage)
+            self._add_depthwise(results)
         else:
             if self._is_flattened:
                 weight = weight.reshape(len(weight), self._x.channels, self._x.rows, self._x.columns)
                 geometry = ConvolutionGeometry((self._x.rows, self._x.columns))
             weight = _dense(weight, geometry.groups)
-            starts, tensors = self._starts(weight.reshape(len(weight), -1), stage), (self._x, output)
-            if stage is not None and worth_tiles(self._builder, geometry, weight, starts, tensors):
-                self._add_tiles(weight, starts, geometry, (output, stage))
+            starts = self._starts(weight.reshape(len(weight), -1), results)
+            tensors = self._x, results.output
+            if not results.are_sums and worth_tiles(self._builder, geometry, weight, starts, tensors):
+                self._add_tiles(weight, starts, geometry, results)
             else:
                 operands = Operands(self._x, weight, geometry)
-                if worth_stacking(self._builder, operands, are_sums=stage is None):
+                if worth_stacking(self._builder, operands, are_sums=results.are_sums):
                     operands = stacked(self._builder, operands)
-                self._add_rows(operands, output, stage)
+                self._add_rows(operands, results)
 
     def _add_tiles(
         self, weight_oihw: Int8, starts: Starts, geometry: ConvolutionGeometry, results: Results
     ) -> None:
         """A convolution by tiles of outputs."""
-        target, x, (output, stage) = self._builder.target, self._x, results
+        target, x, output = self._builder.target, self._x, results.output
         corners, offsets = tile_corners(output), tile_outputs(output)
         outputs = [output.offset(row, column) for row, column in corners]
         inputs = [x.offset(row, column) for row, column in corners - geometry.padding]
@@ -199,7 +196,7 @@ class _Work:
             taps=np.concatenate([tile_inputs(x), pixels.reshape(-1)]),
             weights=packing.pack_tile_weights(target, weight_oihw),
             starts=plane_starts(starts),
-            fields=self._fields(output, stage)
+            fields=self._fields(results)
             | {
                 "groups": packing.pairs_of(weight_oihw.shape[1]),
                 "is_together": int(output.pixel_step == output.channels == target.lanes),
@@ -207,25 +204,30 @@ class _Work:
         )
         self._builder.add(draft)
 
-    def _add_rows(self, operands: Operands, output: Tensor, stage: OutputStage | None) -> None:
+    def _add_rows(self, operands: Operands, results: Results) -> None:
         """An ordinary convolution; pixels at the border may leave out what meets padding only."""
-        x, weight_oihw, geometry = operands
-        taps = taps_of(x, weight_oihw, geometry)
-        is_adjacent = geometry.stride[1] == 1 and output.columns % FOUR == 0 and x.pixel_step <= FOUR
-        packed = self._packed(taps, output.rows * output.columns, (output, stage), is_adjacent)
-        costs = self._builder.costs
-        cut = costs.step + costs.weight_byte * packed.weights.size
+        (x, weight_oihw, geometry), size = operands, results.output.shape[:2]
+        is_adjacent = geometry.stride[1] == 1 and size[1] % FOUR == 0 and x.pixel_step <= FOUR
+        use = Use(size[0] * size[1], results.are_sums, is_adjacent)
+        for packed in packed_taps(self._builder, taps_of(x, weight_oihw, geometry), use):
+            self._add_parts(packed, operands, results.of_channels(packed.channels))
+
+    def _add_parts(self, packed: PackedTaps, operands: Operands, results: Results) -> None:
+        (x, _, geometry), output, costs = operands, results.output, self._builder.costs
+        # few channels spare little at the border, and samples that go together may be few, too
+        step = STEP if packed.kind is Kind.MULTIPLY_SPLIT else costs.step
+        cut = step + costs.weight_byte * packed.weights.size
         for (rows, _), (columns, _), met in _parts(packed, geometry, x, output, cut):
             first = (rows.start * geometry.stride[0], columns.start * geometry.stride[1])
             count = (len(rows), len(columns))
             corner = (first[0] - geometry.padding[0], first[1] - geometry.padding[1])
             inputs = x.pixels(corner, geometry.stride, count)
             outputs = output.pixels((rows.start, columns.start), (1, 1), count)
-            self._add(np.stack([outputs, inputs], axis=1), packed, met, (output, stage))
+            self._add(np.stack([outputs, inputs], axis=1), packed, met, results)
 
-    def _add_phases(self, output: Tensor, stage: OutputStage | None) -> None:
+    def _add_phases(self, results: Results) -> None:
         """A transposed convolution: an ordinary one for each phase of its stride, into every stride-th pixel."""
-        geometry = self._convolution.geometry
+        geometry, output = self._convolution.geometry, results.output
         weight = conv.outputs_first(self._convolution.weights.weight, geometry.groups)
         weight = _dense(weight, geometry.groups)
         for row, column in product(conv.axis_phases(geometry, 0), conv.axis_phases(geometry, 1)):
@@ -237,19 +239,20 @@ class _Work:
             if min(count) < 1:
                 continue
             taps = taps_of(self._x, part, ConvolutionGeometry((part.shape[2], part.shape[3])))
-            outputs = output.pixels((row.first, column.first), geometry.stride, count)
             inputs = self._x.pixels((row.offset, column.offset), (1, 1), count)
-            packed = self._packed(taps, len(inputs), (output, stage))
-            self._add(np.stack([outputs, inputs], axis=1), packed, taps.all, (output, stage))
+            for packed in packed_taps(self._builder, taps, Use(len(inputs), results.are_sums)):
+                own = results.of_channels(packed.channels)
+                outputs = own.output.pixels((row.first, column.first), geometry.stride, count)
+                self._add(np.stack([outputs, inputs], axis=1), packed, taps.all, own)
 
-    def _add_depthwise(self, output: Tensor, stage: OutputStage | None) -> None:
+    def _add_depthwise(self, results: Results) -> None:
         geometry, weight = self._convolution.geometry, self._convolution.weights.weight
-        target, x = self._builder.target, self._x
+        target, x, output = self._builder.target, self._x, results.output
         first = (-geometry.padding[0], -geometry.padding[1])
         inputs = x.pixels(first, geometry.stride, (output.rows, output.columns))
         together = _pixels_as_one(target, geometry, x, output)
         weight_ct = weight.reshape(len(weight), -1)
-        starts = np.tile(self._starts(weight_ct, stage), together)
+        starts = np.tile(self._starts(weight_ct, results), together)
         channels = together * output.channels
         draft = Draft(
             Kind.MULTIPLY_CHANNELS,
@@ -259,42 +262,18 @@ class _Work:
             taps=tap_offsets(x, geometry).reshape(-1),
             weights=packing.pack_channel_weights(target, np.tile(weight_ct, (together, 1))),
             starts=packing.by_channel_vector(target, starts),
-            fields=self._fields(output, stage)
+            fields=self._fields(results)
             | {"channels": channels, "vectors": packing.vectors_of(target, channels)},
         )
         self._builder.add(draft)
 
-    def _packed(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool = False) -> PackedTaps:
-        """is_adjacent: whether every 4 pixels of the input are, and have few channels."""
-        target, run = self._builder.target, taps.weight_otr.shape[2]
-        narrow = self._narrow_blocks(taps, pixels, results, is_adjacent)
-        if narrow:
-            block = target.narrow_blocks[narrow.start]
-            weights = packing.pack_narrow_weights(taps.weight_otr, block.inputs)
-            unit = FOUR if block.is_adjacent else 1
-            products = packing.narrow_products_of(results[0].channels, run, block.inputs)
-            return PackedTaps(taps, weights, -(-run // block.inputs), block.inputs, products, narrow, unit)
-        groups = packing.inputs_together(target, run, single_pixel=pixels == 1)
-        weights = packing.pack_weights(target, taps.weight_otr, groups, is_wide=results[1] is None)
-        products = packing.products_of(target, results[0].channels, run)
-        return PackedTaps(taps, weights, groups, target.products, products)
-
-    def _narrow_blocks(self, taps: Taps, pixels: int, results: Results, is_adjacent: bool) -> range:
-        """Narrow blocks, where they make activations and take no longer than others."""
-        (output, stage), run = results, taps.weight_otr.shape[2]
-        if stage is None or pixels == 1:
-            return range(0)
-        target, costs = self._builder.target, self._builder.costs
-        return narrow_numbers(target, costs, output.channels, run, is_adjacent=is_adjacent)
-
     def _add(self, pixels: npt.NDArray[Any], packed: PackedTaps, met: Met, results: Results) -> None:
         """The pixels that meet a part of the kernel."""
-        (output, stage), taps, target = results, packed.taps, self._builder.target
+        taps, output = packed.taps, results.output
         weight_otr = taps.weight_otr[:, met.taps.start : met.taps.stop, met.run.start : met.run.stop]
-        starts = self._starts(weight_otr.reshape(len(weight_otr), -1), stage)
+        starts = self._starts(weight_otr.reshape(len(weight_otr), -1), results)
         is_whole, is_together = met.run == taps.all.run, self._is_together(packed, pixels, output)
-        may_be_even = packed.narrow or output.channels <= target.lanes  # as only blocks of one vector are
-        pixel_step = _step_of_fours(pixels[:, 1]) if may_be_even else 0
+        pixel_step = _step_of_fours(pixels[:, 1]) if self._may_be_even(packed) else 0
         numbers = {
             "groups": packed.groups if is_whole else len(met.run) // packed.inputs,
             "all_groups": packed.groups,
@@ -305,41 +284,37 @@ class _Work:
             "is_together": int(is_together),
             "pixel_step": pixel_step,
         }
-        if packed.narrow:
-            numbers |= self._narrow_fields(packed, output)
         draft = Draft(
-            Kind.MULTIPLY_NARROW if packed.narrow else Kind.MULTIPLY,
+            packed.kind,
             output.region,
             (taps.region,),
             pixels,
             taps=taps.offsets[met.taps.start : met.taps.stop] + met.run.start,
             weights=packed.weights,
-            starts=starts if packed.narrow else packing.in_lane_order(target, starts, is_wide=stage is None),
-            fields=self._fields(output, stage) | numbers,
+            starts=packed.in_order(self._builder.target, starts, are_sums=results.are_sums),
+            fields=self._fields(results) | packed.fields(self._builder.target) | numbers,
         )
         self._builder.add(draft)
 
-    def _narrow_fields(self, packed: PackedTaps, output: Tensor) -> dict[str, int]:
-        return {
-            "fours": output.channels // FOUR,
-            "block_pixels": len(self._builder.target.block_table()),
-            "first_block": packed.narrow[0],
-            "last_block": packed.narrow[-1],
-            "inputs": packed.inputs,
-        }
+    def _may_be_even(self, packed: PackedTaps) -> bool:
+        """Whether blocks may rely on how far apart the inputs of every four pixels are."""
+        if packed.kind is Kind.MULTIPLY:
+            return len(packed.channels) <= self._builder.target.lanes  # as only blocks of one vector do
+        return packed.kind is Kind.MULTIPLY_NARROW
 
     def _is_together(self, packed: PackedTaps, pixels: npt.NDArray[Any], output: Tensor) -> bool:
         """Whether the activations of every four pixels lie side by side, and blocks pack all of a pixel's together."""
         target, channels = self._builder.target, output.channels
-        is_packed = channels <= FOUR * FOUR if packed.narrow else channels in (target.lanes, 2 * target.lanes)
-        return is_packed and target.masked_stores and _step_of_fours(pixels[:, 0]) == channels
+        is_packed = packed.kind is Kind.MULTIPLY and channels in (target.lanes, 2 * target.lanes)
+        may_be = (is_packed or packed.kind is Kind.MULTIPLY_NARROW) and target.masked_stores
+        return may_be and _step_of_fours(pixels[:, 0]) == channels
 
-    def _starts(self, weight_ok: Int8, stage: OutputStage | None) -> Starts:
-        shift = None if stage is None else 7 - stage.shift
-        return packing.starts(self._builder.target, weight_ok, self._convolution.weights.bias, shift)
+    def _starts(self, weight_ok: Int8, results: Results) -> Starts:
+        shift = None if results.stage is None else 7 - results.stage.shift
+        return packing.starts(self._builder.target, weight_ok, results.bias, shift)
 
-    def _fields(self, output: Tensor, stage: OutputStage | None) -> dict[str, int]:
-        target = self._builder.target
+    def _fields(self, results: Results) -> dict[str, int]:
+        target, (output, _, stage) = self._builder.target, results
         zero = target.marker.zero
         least = 0 if stage is not None and stage.activation is Activation.RELU else -128
         return {

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ai8xsim.kernels.generated import packing
-from ai8xsim.kernels.generated.targets import Avx512Vnni, Target, processor
+from ai8xsim.kernels.generated.targets import LANES, Avx512Vnni, Target, processor
 
 
 class Costs(NamedTuple):
@@ -26,6 +26,9 @@ class Costs(NamedTuple):
 OWN_PORTS = Costs(240, 200, 0)  # on Zen 5, where multipliers do little else
 SHARED_PORTS = Costs(290, 255, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
 STEP, WEIGHT_BYTE = 75_000, 1  # on Emerald Rapids
+# There, too, in products: what a pixel takes in a split block beside these, and in another for a vector of channels.
+SPLIT_PIXEL, VECTOR_PIXEL = 700, 200
+MOST_SPLIT = 12  # of more channels hardly fewer zeros are multiplied than of a whole vector
 
 
 def costs_of(target: Target, *, is_single: bool) -> Costs:
@@ -55,3 +58,31 @@ def narrow_numbers(
         return numbers
     effort = narrow_effort(costs, outputs, run, target.narrow_blocks[numbers.start].inputs)
     return numbers if effort <= packing.products_of(target, outputs, run) else range(0)
+
+
+def split_lanes(target: Target, outputs: int) -> tuple[int, ...]:
+    """The lanes of a channel in each of the split blocks that take the channels behind the last full vector.
+
+    The last of these blocks may have more channels than there are; they fit into what a pixel takes in memory.
+    """
+    rest, found = outputs % LANES, []
+    if not target.split_blocks or rest > MOST_SPLIT:
+        return ()
+    every = target.lanes_of_split_blocks
+    for lanes in every:
+        channels = LANES // lanes
+        if rest > channels // 2 or (rest and lanes == every[-1]):
+            found.append(lanes)
+            rest = max(0, rest - channels)
+    return tuple(found)
+
+
+def split_effort(target: Target, shape_otr: tuple[int, int, int], lanes: tuple[int, ...]) -> int:
+    """What a pixel needs with these split blocks, and others for full vectors, in products.
+
+    shape_otr: of the weights.
+    """
+    outputs, taps, run = shape_otr
+    full = packing.products_of(target, outputs // LANES * LANES, run)
+    products = full + sum(packing.split_products_of(run, number) for number in lanes)
+    return taps * products + len(lanes) * SPLIT_PIXEL - VECTOR_PIXEL

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import Costs, narrow_effort
+from ai8xsim.engine.costs import Costs, narrow_effort, split_effort, split_lanes
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
@@ -15,9 +15,10 @@ from ai8xsim.kernels.geometry import ConvolutionGeometry
 Int8 = npt.NDArray[np.int8]
 Starts = npt.NDArray[np.int32]
 
+TAPS = KERNEL * KERNEL
 # Weights of 16 bits for 36 planes outgrow caches: what a byte takes that is read from memory, in products.
 CACHED_WEIGHT_BYTES, READ_BYTE = 4 << 20, 4
-WORTH_TILES = 0.9  # of the time of multiplying everything
+WORTH_TILES = 0.9  # of the time of multiplying everything, unless the last few channels are split
 
 
 def worth_tiles(
@@ -37,7 +38,7 @@ def worth_tiles(
     outputs, inputs = weight_oihw.shape[:2]
     met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
     direct = met * _products(target, costs, outputs, x.pixel_step)
-    return _effort(target, costs, (outputs, inputs), len(tile_corners(output))) < WORTH_TILES * direct
+    return _effort(target, costs, (outputs, inputs), len(tile_corners(output))) < direct
 
 
 def can_be_tiled(
@@ -56,13 +57,16 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
     return sum(len(part.outputs) * len(part.kernel) for part in parts_along(axis, geometry, inputs, outputs))
 
 
-def _products(target: Target, costs: Costs, outputs: int, inputs: int) -> int:
-    """Of a pixel and a tap without tiles, by the blocks that multiply the fewest zeros."""
+def _products(target: Target, costs: Costs, outputs: int, inputs: int) -> float:
+    """Of a pixel and a tap, at least so many that tiles must take less time, by the blocks that multiply the fewest
+    zeros."""
     products = packing.products_of(target, outputs, inputs)
     for number in target.narrow_numbers(outputs, inputs):
         together = target.narrow_blocks[number].inputs
         products = min(products, narrow_effort(costs, outputs, inputs, together))
-    return products
+    worth = WORTH_TILES * products
+    lanes = split_lanes(target, outputs)
+    return min(worth, split_effort(target, (outputs, TAPS, inputs), lanes) / TAPS) if lanes else worth
 
 
 def _effort(target: Target, costs: Costs, channels: tuple[int, int], tiles: int) -> int:

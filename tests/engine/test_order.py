@@ -129,7 +129,7 @@ def test_borders_and_parts_of_a_convolution_go_side_by_side() -> None:
         (Kind.FILL, B, ()),
         (Kind.MULTIPLY, B, (A,)),
         (Kind.MULTIPLY, B, (A,)),
-        (Kind.MULTIPLY_NARROW, B, (A,)),
+        (Kind.MULTIPLY_SPLIT, B, (A,)),
     ]
     assert waits((Kind.LOAD, A, ()), *parts) == [False, False, True, False, False]
 

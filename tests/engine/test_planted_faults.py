@@ -104,6 +104,12 @@ def written_programs() -> list[Program]:
         program_of(  # adjacent pixels
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(24, 16, 2, 3, 3), input_shape=(2, 3, 8)
         ),
+        with_bias(  # the last channels apart
+            "- {op: conv2d, pad: 1, output_shift: -3}",
+            random_int8(26, 20, 20, 3, 3),
+            random_int8(27, 20),
+            (20, 3, 6),
+        ),
         program_of(  # stacked
             "- {op: conv2d, pad: 1, output_shift: -1}", random_int8(25, 20, 3, 3, 3), input_shape=(3, 8, 9)
         ),
@@ -308,6 +314,19 @@ def _has_narrow_blocks(target: Target) -> bool:
     return bool(target.narrow_blocks)
 
 
+def _has_split_blocks(target: Target) -> bool:
+    return bool(target.split_blocks)
+
+
+def _lanes_first(step: Any, weight_otr: Any, lanes: int) -> Any:
+    packed = step(weight_otr, lanes).reshape(-1, 16 // lanes, lanes, 4)
+    return np.ascontiguousarray(packed.swapaxes(1, 2)).ravel()
+
+
+def _first(results: Any, channels: range) -> Any:
+    return None if results.bias is None else results.bias[: len(channels)]
+
+
 def _shares_vectors(target: Target) -> bool:
     return target.masked_stores
 
@@ -378,6 +397,30 @@ FAULTS: dict[str, Planted] = {
     ),
     "activations of narrow blocks taken to lie side by side": Planted(
         drafted(Kind.MULTIPLY_NARROW, given("is_together", lambda _: 1)), _has_narrow_blocks
+    ),
+    "channels of split blocks turned round": Planted(
+        replaced(packing, "pack_split_weights", lambda step, w, lanes: step(w[::-1], lanes)), _has_split_blocks
+    ),
+    "weights of split blocks dealt out by lanes first": Planted(
+        replaced(packing, "pack_split_weights", _lanes_first), _has_split_blocks
+    ),
+    "starts of split blocks in every lane": Planted(
+        replaced(packing, "in_split_lanes", lambda _, starts, lanes: np.repeat(starts[: 16 // lanes], lanes)),
+        _has_split_blocks,
+    ),
+    "the last few channels forgotten": Planted(
+        replaced(convolution, "packed_taps", lambda step, *given: list(step(*given))[:1]), _has_split_blocks
+    ),
+    "the last few channels with the first biases": Planted(
+        replaced(
+            convolution.Results,
+            "of_channels",
+            lambda step, results, channels: step(results, channels)._replace(bias=_first(results, channels)),
+        ),
+        _has_split_blocks,
+    ),
+    "the last few channels in the place of the first": Planted(
+        drafted(Kind.MULTIPLY_SPLIT, lambda draft: replace(draft, pixels=draft.pixels - [1, 0])), _has_split_blocks
     ),
     "activations taken to lie side by side": Planted(
         drafted(Kind.MULTIPLY, given("is_together", lambda _: 1)), _shares_vectors

@@ -13,7 +13,8 @@ from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
-from ai8xsim.kernels.generated.targets import FOUR, TARGETS, Target, available_targets
+from ai8xsim.kernels.generated.split import multiply_split_block
+from ai8xsim.kernels.generated.targets import FOUR, LANES, TARGETS, Target, available_targets
 from tests.kernels.cases import Array, seeds, values
 from tests.kernels.generated import (
     OUTSIDE,
@@ -31,6 +32,9 @@ BLOCKS = [(target, number) for target in available_targets() for number in range
 NARROW_BLOCKS = [
     (target, number) for target in available_targets() for number in range(len(target.narrow_blocks))
 ]
+SPLIT_BLOCKS = [
+    (target, number) for target in available_targets() for number in range(len(target.split_blocks))
+]
 REACH = 200  # values between the first and the last tap, and between pixels, at most
 
 drawn = settings(
@@ -46,6 +50,11 @@ def multiply(target: Any, block: int, job: Job) -> None:
 @compiled
 def multiply_narrow(target: Any, block: int, job: Job) -> None:
     multiply_narrow_block(target, block, job)
+
+
+@compiled
+def multiply_split(target: Any, block: int, job: Job) -> None:
+    multiply_split_block(target, block, job)
 
 
 @compiled
@@ -85,7 +94,7 @@ class Work:
 
     def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
         self.target, self.case, self.width, self.input_step = target, case, width, 0
-        self.is_together, self.blocks = False, 1
+        self.is_together, self.blocks, self.filled = False, 1, width
         self.random = np.random.default_rng(case.seed)
         self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
         self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
@@ -110,6 +119,11 @@ class Work:
     def repeat(self, blocks: int) -> "Work":
         """Divided into so many blocks, which follow one another."""
         self.blocks = blocks
+        return self
+
+    def fill(self, channels: int) -> "Work":
+        """So many channels may be written, of which the last ones mean nothing."""
+        self.filled = channels
         return self
 
     def lay_side_by_side(self, step: int) -> None:
@@ -172,7 +186,7 @@ class Work:
     def _may_write(self) -> int:
         if self.case.shift is None:
             return self.step
-        return self.width if self.target.masked_stores else self.target.channel_step(self.width)
+        return self.filled if self.target.masked_stores else self.target.channel_step(self.width)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +272,50 @@ def test_the_largest_sums_of_narrow_blocks_are_exact(target: Target) -> None:
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
             sums = np.int64(activation) * weight * taps * run
             assert (numbers(target, stored) == scaled_half_up(sums, 22).clip(-128, 127)).all()
+
+
+@pytest.mark.parametrize(
+    ("target", "number"),
+    SPLIT_BLOCKS,
+    ids=[
+        f"{target.name}-{'-'.join(map(str, target.split_blocks[number]))}" for target, number in SPLIT_BLOCKS
+    ],
+)
+@given(case=works(), blocks=st.integers(1, 3))
+@drawn
+def test_split_blocks_sum_what_numpy_sums(target: Target, number: int, case: Case, blocks: int) -> None:
+    """Channels that are missing are written as if their weights were zero."""
+    block = target.split_blocks[number]
+    width = block.channels - case.lanes_off % block.channels
+    work = Work(target, case, blocks * block.pixels, width).repeat(blocks).fill(block.channels)
+    weight_otr = values(case.seed + 2, (width, case.taps, case.run))
+    groups = -(-case.run // block.inputs)
+    padded, _ = _with_others_behind(block.inputs, case, weight_otr, groups)
+    weights = packing.pack_split_weights(padded, block.lanes)
+    starts = packing.in_split_lanes(work.starts(weight_otr.reshape(width, -1)), block.lanes)
+    before = work.outputs.copy()
+    multiply_split(target.marker, number, work.job(groups, weights, starts, FOUR * LANES))
+    work.check(before, np.einsum("ptr,otr->po", work.gathered(case.run), weight_otr.astype(np.int64)))
+
+
+@pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
+@pytest.mark.parametrize("shift", [None, 22])
+def test_the_largest_sums_of_split_blocks_are_exact(target: Target, shift: int | None) -> None:
+    """As above, and as sums: neither the parts that lanes have nor what they are together leave 32 bits."""
+    taps, run = 9, 2048
+    for number, block in enumerate(target.split_blocks):
+        for activation, weight in [(127, -128), (127, 127), (-128, -128), (-128, 127)]:
+            work = Work(target, Case(0, taps, run, 0, shift, -128, False), block.pixels, block.channels)
+            data = np.full(2 * OUTSIDE + 4 * REACH + taps * run, activation, np.int8)
+            work.inputs = memory(target, data, OUTSIDE + REACH)
+            weight_otr = np.full((work.width, taps, run), weight, np.int8)
+            weights = packing.pack_split_weights(weight_otr, block.lanes)
+            starts = packing.in_split_lanes(work.starts(weight_otr.reshape(work.width, -1)), block.lanes)
+            multiply_split(target.marker, number, work.job(-(-run // block.inputs), weights, starts))
+            stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(work.width)]
+            sums = np.int64(activation) * weight * taps * run
+            found = stored if shift is None else numbers(target, stored)
+            assert (found == (sums if shift is None else scaled_half_up(sums, 22).clip(-128, 127))).all()
 
 
 @pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
@@ -367,6 +425,14 @@ def test_narrow_blocks_of_some_channels_stand_together_the_largest_first(target:
         assert found == sorted(alike, reverse=True)
         assert {FOUR * block.fours for block in found} <= {channels}
         assert is_adjacent or not any(block.is_adjacent for block in found)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_split_blocks_of_some_lanes_stand_together_the_largest_first(target: Target) -> None:
+    for lanes in target.lanes_of_split_blocks:
+        found = [target.split_blocks[number] for number in target.split_numbers(lanes)]
+        assert found == sorted((b for b in target.split_blocks if b.lanes == lanes), reverse=True)
+        assert all(block.pixels % lanes == 0 for block in found)
 
 
 def test_short_runs_meet_few_zeros() -> None:

@@ -48,9 +48,9 @@ from ai8xsim.kernels.generated.instructions import (
     vector,
 )
 from ai8xsim.kernels.generated.microkernel import Job, for_each_block, input_address, output_address
-from ai8xsim.kernels.generated.targets import FOUR, NarrowBlock, Target, target_of
+from ai8xsim.kernels.generated.targets import FOUR, LANES, NarrowBlock, Target, target_of
 
-LANES, VECTOR = 16, 64  # of a vector, lanes and bytes
+VECTOR = 64  # bytes
 _QUARTER = vector(I32, FOUR)
 _REPEATED = tuple(lane % FOUR for lane in range(LANES))  # a quarter in all quarters
 
@@ -73,11 +73,7 @@ def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any
 
 def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> None:
     sums = _emit_sums(builder, target, block, job)
-    packed = [
-        entry
-        for first in range(0, block.fours, FOUR)
-        for entry in _packed(builder, job, [row[first : first + FOUR] for row in sums], first)
-    ]
+    packed = list(_packed(builder, job, sums))
     is_together = builder.icmp_signed("!=", job.is_together, ir.Constant(I64, 0))
     with builder.if_else(is_together) as (together, apart):
         with together:
@@ -144,19 +140,15 @@ def _own_bytes(builder: Builder, step: Value) -> Value:
 
 
 class _Packed(NamedTuple):
-    """Activations of four pixels from `pixel` on, each one's in its quarter of `words`: `lanes` of it.
-
-    channel: the first of them.
-    """
+    """Activations of four pixels from `pixel` on, each one's in its quarter of `words`: `lanes` of it."""
 
     words: Value
     lanes: range
     pixel: int
-    channel: int
 
 
-def _packed(builder: Builder, job: Job, sums: list[list[Value]], first: int) -> Iterator[_Packed]:
-    """Up to four times 4 channels, from four times `first` on; sums: by every four pixels and four channels.
+def _packed(builder: Builder, job: Job, sums: list[list[Value]]) -> Iterator[_Packed]:
+    """sums: by every four pixels and four channels.
 
     Four vectors are packed at once, from as many pixels as it takes to find them.
     """
@@ -167,11 +159,11 @@ def _packed(builder: Builder, job: Job, sums: list[list[Value]], first: int) -> 
     for row in range(len(sums)):
         number, place = divmod(row, together)
         lanes = range(fours * place, fours * (place + 1))
-        yield _Packed(words[number], lanes, FOUR * row, FOUR * first)
+        yield _Packed(words[number], lanes, FOUR * row)
 
 
 def _store_together(builder: Builder, target: Target, job: Job, packed: _Packed) -> None:
-    """Where all channels of the four pixels lie side by side, and are in `packed`."""
+    """Where all channels of the four pixels lie side by side."""
     lanes = [FOUR * quarter + lane for quarter in range(FOUR) for lane in packed.lanes]
     address = output_address(builder, target, job, packed.pixel)
     store(builder, lanes_of(builder, packed.words, lanes), address)
@@ -181,7 +173,7 @@ def _store_apart(builder: Builder, target: Target, job: Job, packed: _Packed) ->
     for quarter in range(FOUR):
         lanes = [FOUR * quarter + lane for lane in packed.lanes]
         address = output_address(builder, target, job, packed.pixel + quarter)
-        store(builder, lanes_of(builder, packed.words, lanes), after(builder, address, packed.channel))
+        store(builder, lanes_of(builder, packed.words, lanes), address)
 
 
 def _of_four_pixels(builder: Builder, addresses: list[Value]) -> Value:

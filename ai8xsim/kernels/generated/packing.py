@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai8xsim.kernels.generated.instructions import channel_order
-from ai8xsim.kernels.generated.targets import CHAINS, FOUR, TILE_VECTORS, Target
+from ai8xsim.kernels.generated.targets import CHAINS, FOUR, LANES, TILE_VECTORS, Target
 from ai8xsim.kernels.generated.winograd import PRODUCTS, transform_kernels
 
 PAIR, TILE_WEIGHT_BYTES = 2, 2  # of 16-bit inputs, that one instruction multiplies
@@ -36,6 +36,12 @@ def products_of(target: Target, outputs: int, run: int) -> int:
 def narrow_products_of(outputs: int, run: int, inputs: int) -> int:
     """Likewise for narrow blocks, which multiply so many inputs at a time."""
     return outputs * -(-run // inputs) * inputs
+
+
+def split_products_of(run: int, lanes: int) -> int:
+    """Likewise for split blocks whose channels have so many lanes."""
+    inputs = FOUR * lanes
+    return -(-run // inputs) * inputs * (LANES // lanes)
 
 
 def tile_products_of(target: Target, outputs: int, inputs: int) -> int:
@@ -93,6 +99,26 @@ def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
     filled[..., :run] = weight_otr
     by_four = filled.reshape(outputs // FOUR, FOUR, taps, length // FOUR, FOUR).transpose(2, 3, 0, 1, 4)
     return np.repeat(by_four[..., np.newaxis, :, :], FOUR, axis=3).view(np.uint8).ravel()
+
+
+def pack_split_weights(weight_otr: Int8, lanes: int) -> NDArray[np.uint8]:
+    """Weights (out, taps, run) for split blocks, as bytes: by tap, group for each of `lanes`, output, lane, input.
+
+    Outputs are filled up with zeros to a vector, runs to a multiple of what a block multiplies at a time.
+    """
+    outputs, taps, run = weight_otr.shape
+    inputs, channels = FOUR * lanes, LANES // lanes
+    length = -(-run // inputs)
+    filled = np.zeros((channels, taps, length * inputs), np.int8)
+    filled[:outputs, :, :run] = weight_otr
+    return filled.reshape(channels, taps, length, inputs).transpose(1, 2, 0, 3).ravel().view(np.uint8)
+
+
+def in_split_lanes(starts_o: Starts, lanes: int) -> Starts:
+    """Starts for split blocks: each channel's in the first of its lanes."""
+    found = np.zeros(LANES, np.int32)
+    found[::lanes] = starts_o[: LANES // lanes]
+    return found
 
 
 def pack_tile_weights(target: Target, weight_oihw: Int8) -> NDArray[np.uint8]:

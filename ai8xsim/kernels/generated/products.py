@@ -7,7 +7,8 @@ from ai8xsim.kernels.generated.depthwise import multiply_channels
 from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
-from ai8xsim.kernels.generated.steps import Run
+from ai8xsim.kernels.generated.split import multiply_split_block
+from ai8xsim.kernels.generated.steps import Kind, Run
 from ai8xsim.kernels.generated.targets import CHAINS, FOUR
 
 Step = Any  # a row of the table of steps
@@ -46,9 +47,9 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
 
 
 @compiled_part
-def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
-    """The activations of pixels with few output channels; the last block may likewise reach beyond the range."""
-    offsets, job, block = run.plan.offsets, _narrow_job(run, step), step.first_block
+def multiply_few(run: Run, step: Step, pixels: Range) -> None:
+    """What pixels become in few output channels; the last block may likewise reach beyond the range."""
+    offsets, job, block = run.plan.offsets, _job_of_few(run, step), step.first_block
     pixel, end = _whole_units(step, pixels)
     while pixel < end:
         while block < step.last_block and offsets[step.block_pixels + block] > end - pixel:
@@ -56,7 +57,10 @@ def multiply_narrow(run: Run, step: Step, pixels: Range) -> None:
         size = offsets[step.block_pixels + block]
         blocks = max(1, (end - pixel) // size)
         at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
-        multiply_narrow_block(run.target, block, at_pixel)
+        if step.kind == Kind.MULTIPLY_NARROW:
+            multiply_narrow_block(run.target, block, at_pixel)
+        else:
+            multiply_split_block(run.target, block, at_pixel)
         pixel += blocks * size
 
 
@@ -128,26 +132,25 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
 
 
 @compiled_part
-def _narrow_job(run: Run, step: Step) -> Job:
+def _job_of_few(run: Run, step: Step) -> Job:
     """The work of a step with few output channels."""
-    plan, group_bytes = run.plan, step.fours * FOUR * FOUR * step.inputs
-    before = step.first_tap * step.all_groups + step.first_group
+    plan, before = run.plan, step.first_tap * step.all_groups + step.first_group
     return Job(
         address_of(run.arena.values, step.source),
-        address_of(run.arena.values, step.output),
+        _outputs(run, step, 0),
         0,
         0,
         address_of(plan.offsets, step.taps),
         step.tap_count,
         step.groups,
-        plan.weights + step.weights + before * group_bytes,
-        (step.all_groups - step.groups) * group_bytes,
+        plan.weights + step.weights + before * step.group_bytes,
+        (step.all_groups - step.groups) * step.group_bytes,
         plan.starts + START_BYTES * step.starts,
         step.shift,
         step.floor,
         step.channels,
         step.is_together,
-        0,
+        step.is_wide,
         step.pixel_step,
     )
 

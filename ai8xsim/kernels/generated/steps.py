@@ -33,6 +33,7 @@ class Kind(IntEnum):
     MULTIPLY_NARROW = 10  # convolution with few outputs: activations to activations
     MULTIPLY_TILES = 11  # convolution by tiles of outputs, which are its pixels: activations to activations
     STACK = 12  # pixels below each other to pixels that hold the values of all; a pixel is several that go together
+    MULTIPLY_SPLIT = 13  # convolution, its few outputs or last ones: activations to activations or sums
 
 
 STEP = np.dtype(
@@ -51,11 +52,11 @@ STEP = np.dtype(
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
             "vectors",  # of output channels
-            "fours",  # of output channels, of MULTIPLY_NARROW
-            "block_pixels",  # of its blocks, the first offset of their sizes
+            "group_bytes",  # of weights for a group of inputs, of MULTIPLY_NARROW and MULTIPLY_SPLIT
+            "block_pixels",  # of their blocks, the first offset of their sizes
             "first_block",  # that it may take, the largest
             "last_block",
-            "inputs",  # that its blocks multiply at a time
+            "inputs",  # that these blocks multiply at a time
             "unit",  # of pixels that its blocks take: a range is rounded to whole ones
             "is_together",  # whether the outputs of each four pixels lie side by side; of MAXIMUM, and their squares
             "weights",  # their first byte

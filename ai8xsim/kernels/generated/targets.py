@@ -16,6 +16,7 @@ VARIABLE = "AI8XSIM_TARGET"
 PORTABLE = "portable"
 FOUR = 4  # pixels that share a vector, channels of each in it, and inputs that one instruction multiplies
 TILES_TOGETHER, TILE_VECTORS = 24, 2  # tiles that are computed together; vectors of outputs in their blocks
+LANES = 16  # of the vectors of narrow and split blocks
 CHAINS = 4  # in which a block for a single pixel sums; its groups of inputs must be a multiple of them
 
 
@@ -43,6 +44,25 @@ class NarrowBlock(NamedTuple):
     def is_adjacent(self) -> bool:
         """Whether every 4 pixels must be, with at most 4 channels each, since their inputs are loaded together."""
         return self.inputs == FOUR
+
+
+class SplitBlock(NamedTuple):
+    """Likewise, where each output channel has so many lanes of a vector, which share its inputs out.
+
+    The pixels are a multiple of the lanes.
+    """
+
+    pixels: int
+    lanes: int
+
+    @property
+    def inputs(self) -> int:
+        """That are multiplied at a time."""
+        return FOUR * self.lanes
+
+    @property
+    def channels(self) -> int:
+        return LANES // self.lanes
 
 
 class TileBlocks(NamedTuple):
@@ -114,7 +134,8 @@ class Target:
     signed weights; the constant 128 * sum(weights) is taken off the bias beforehand.
     masked_stores: whether a vector's first bytes can be stored alone.
     blocks: the shapes of blocks, by the number of vectors, and the largest first.   tile_blocks: those of
-    tiles, likewise.   narrow_blocks: for few output channels, by their number.
+    tiles, likewise.   narrow_blocks: for few output channels, by their number.   split_blocks: likewise, by the lanes
+    of a channel.
     """
 
     name: str
@@ -126,6 +147,7 @@ class Target:
     blocks: tuple[Block, ...]
     tile_blocks: tuple[TileBlocks, ...]
     narrow_blocks: tuple[NarrowBlock, ...] = ()
+    split_blocks: tuple[SplitBlock, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -155,6 +177,13 @@ class Target:
         head[0] = len(head)
         return head + [block.pixels for block in self.blocks]
 
+    def table_of_few(self) -> list[int]:
+        """Likewise, for few output channels: each narrow block's pixels, and each split block's."""
+        narrow, split = (
+            [block.pixels for block in blocks] for blocks in (self.narrow_blocks, self.split_blocks)
+        )
+        return narrow + split
+
     def narrow_numbers(self, channels: int, run: int, *, is_adjacent: bool = False) -> range:
         """The narrow blocks for so many output channels that multiply the fewest zeros for a run of inputs.
 
@@ -169,6 +198,16 @@ class Target:
             return range(0)
         best = min(fitting, key=lambda block: (-(-run // block.inputs) * block.inputs, -block.inputs))
         numbers = [n for n, block in enumerate(self.narrow_blocks) if block[1:] == best[1:]]
+        return range(numbers[0], numbers[-1] + 1)
+
+    @property
+    def lanes_of_split_blocks(self) -> tuple[int, ...]:
+        """Of a channel, the fewest first."""
+        return tuple(sorted({block.lanes for block in self.split_blocks}))
+
+    def split_numbers(self, lanes: int) -> range:
+        """The split blocks whose channels have so many lanes."""
+        numbers = [n for n, block in enumerate(self.split_blocks) if block.lanes == lanes]
         return range(numbers[0], numbers[-1] + 1)
 
     def channel_step(self, channels: int) -> int:
@@ -204,16 +243,15 @@ _TILES_OF_PAIRS = TileBlocks(8, 4), TileBlocks(4, 2)
 _NARROW = tuple(
     NarrowBlock(pixels, fours, inputs)
     for fours, inputs, sizes in (
-        (2, 16, (32, 4)),
         (2, 4, (32, 4)),
-        (3, 16, (16, 4)),
         (4, 16, (16, 4)),
         (4, 12, (16, 4)),
         (4, 4, (24, 4)),
-        (5, 16, (16, 4)),
     )
     for pixels in sizes
 )
+
+_SPLIT = tuple(SplitBlock(pixels, lanes) for lanes in (2, 4, 8) for pixels in (16, 8))
 
 TARGETS = (
     Target(
@@ -226,6 +264,7 @@ TARGETS = (
         _OF_32_REGISTERS,
         _TILES,
         _NARROW,
+        _SPLIT,
     ),
     Target("avxvnni", AvxVnni(), ("avxvnni",), 4, np.uint8, False, _OF_16_REGISTERS, _TILES_OF_16_REGISTERS),
     Target("avx2", Avx2(), ("avx2",), 2, np.int16, False, _OF_PAIRS, _TILES_OF_PAIRS),

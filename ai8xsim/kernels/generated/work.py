@@ -10,7 +10,7 @@ import numpy as np
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
 from ai8xsim.kernels.generated.handles import address_of
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum, take_maximum_of_squares
-from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_narrow, multiply_pixels
+from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_few, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
 from ai8xsim.kernels.generated.stacking import stack_rows
 from ai8xsim.kernels.generated.steps import Kind, Plan, Run, Samples
@@ -39,8 +39,8 @@ def work(run: Run, step: Step, pixels: Range, first_sample: int) -> int:
     """Do a step's work for a range of pixels; returns how many values saturated, where it counts them."""
     if step.kind == Kind.MULTIPLY:
         multiply_pixels(run, step, pixels)
-    elif step.kind == Kind.MULTIPLY_NARROW:
-        multiply_narrow(run, step, pixels)
+    elif step.kind in (Kind.MULTIPLY_NARROW, Kind.MULTIPLY_SPLIT):
+        multiply_few(run, step, pixels)
     elif step.kind == Kind.MULTIPLY_TILES:
         multiply_tiles(run, step, pixels)
     elif step.kind == Kind.MULTIPLY_CHANNELS:
