@@ -50,9 +50,10 @@ class PackedTaps:
     blocks: range = range(0)
 
     def fields(self, target: Target) -> dict[str, int]:
-        """Those of a step for few channels."""
+        """Those of a step that depend on its blocks."""
         if self.kind is Kind.MULTIPLY:
-            return {}
+            vectors = packing.vectors_of(target, len(self.channels))
+            return {"vector_groups": len(packing.group_sizes(target, vectors))}
         sizes = len(target.block_table())
         taps = len(self.taps.offsets)
         return {

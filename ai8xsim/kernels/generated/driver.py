@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from ai8xsim.kernels.compiled import Array, compiled_for, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import CALL_TYPES, address_of, handles_at, run_of, tell_call
+from ai8xsim.kernels.generated.handles import CALL_TYPES, address_of, handles_at, run_of, step_at, tell_call
 from ai8xsim.kernels.generated.shared import add_shared, claim, wait_for
 from ai8xsim.kernels.generated.standby import next_call
 from ai8xsim.kernels.generated.steps import Handle, Kind, Run
@@ -85,7 +85,7 @@ def _run_steps(run: Run, steps: Range, samples: Range, others: Range) -> None:
     own = add_shared(shared, 1) if threads > 1 else 0
     waited = steps[0]
     for number in range(steps[0], steps[1]):
-        step = run.plan.steps[number]
+        step = step_at(run.plan, number)
         if threads > 1 and step.waits:
             _wait_for_steps(run, (waited, number), samples, others)
             waited = number
@@ -99,7 +99,7 @@ def _wait_for_steps(run: Run, steps: Range, samples: Range, others: Range) -> No
     """Wait until all pieces of some steps are done."""
     threads, shared = others
     for number in range(steps[0], steps[1]):
-        step = run.plan.steps[number]
+        step = step_at(run.plan, number)
         wait_for(_claimed(shared, number) + INT64, _pieces(step, step.pixel_count * samples[1], threads))
 
 

@@ -1,4 +1,4 @@
-"""From addresses to arrays, inside of compiled code."""
+"""From addresses to what lies there, inside of compiled code."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numba
 from numba.core import types as _types
 
 from ai8xsim.kernels.compiled import Array, compiled, compiled_part, inlined, intrinsic
-from ai8xsim.kernels.generated.instructions import Builder, Value
+from ai8xsim.kernels.generated.instructions import I32, I64, Builder, Value, load
 from ai8xsim.kernels.generated.steps import STEP, Arena, Handle, Outputs, Plan, Run, Samples
 from ai8xsim.kernels.generated.targets import target_of
 
@@ -23,6 +23,7 @@ CALL_TYPES = (
     _INTEGERS,
 )  # of `tell_call`
 _ANY_LENGTH = 1 << 40  # of arrays whose length nobody asks for
+_INT32 = 4  # bytes
 
 
 @inlined
@@ -62,15 +63,12 @@ def run_of(target: Any, handles: Array) -> Run:
     return Run(
         target,
         Plan(
-            carray(_steps_at(handles[Handle.STEPS]), handles[Handle.STEP_COUNT]),
-            carray(_int32_at(handles[Handle.OFFSETS]), _ANY_LENGTH),
+            handles[Handle.STEPS],
+            handles[Handle.OFFSETS],
             handles[Handle.WEIGHTS],
             handles[Handle.STARTS],
         ),
-        Arena(
-            carray(_values_at(target, handles[Handle.VALUES]), _ANY_LENGTH),
-            carray(_int32_at(handles[Handle.SUMS]), _ANY_LENGTH),
-        ),
+        Arena(handles[Handle.VALUES], handles[Handle.SUMS]),
         Samples(
             handles[Handle.SAMPLES],
             handles[Handle.SAMPLE_STEP],
@@ -78,11 +76,7 @@ def run_of(target: Any, handles: Array) -> Run:
             handles[Handle.PIXEL_STEP],
             handles[Handle.SAMPLE_COUNT],
         ),
-        Outputs(
-            results + handles[Handle.ACTIVATIONS],
-            carray(_int32_at(results + handles[Handle.WIDE]), _ANY_LENGTH),
-            results,
-        ),
+        Outputs(results + handles[Handle.ACTIVATIONS], results + handles[Handle.WIDE], results),
     )
 
 
@@ -90,6 +84,61 @@ def run_of(target: Any, handles: Array) -> Run:
 def handles_at(address: int) -> Array:
     """The handles that lie at an address."""
     return carray(_int64_at(address), _ANY_LENGTH)
+
+
+@inlined
+def step_at(plan: Plan, number: int) -> Any:
+    """A step, as a record."""
+    return carray(_steps_at(plan.steps), _ANY_LENGTH)[number]
+
+
+@inlined
+def offset_address(plan: Plan, index: int) -> int:
+    """The address of an entry of the table of offsets."""
+    return plan.offsets + _INT32 * index
+
+
+@inlined
+def offset_at(plan: Plan, index: int) -> int:
+    """An entry of the table of offsets."""
+    offset: int = _int32(offset_address(plan, index))
+    return offset
+
+
+@inlined
+def value_address(run: Run, index: int) -> int:
+    """The address of an activation in the arena."""
+    address: int = run.arena.values + index * value_bytes(run.target)
+    return address
+
+
+@inlined
+def values_at(run: Run, first: int, count: int) -> Array:
+    """So many activations in the arena."""
+    return carray(_values(run.target, value_address(run, first)), count)
+
+
+@inlined
+def sums_at(address: int, first: int, count: int) -> Array:
+    """So many of the sums that lie at an address."""
+    return carray(_sums(address + _INT32 * first), count)
+
+
+@intrinsic
+def value_bytes(typing_context: Any, target: Any) -> Any:
+    """Of an activation in memory."""
+    size = target_of(target.instance_class).value_bytes
+    return types.int64(target), lambda context, builder, signature, args: I64(size)
+
+
+@intrinsic
+def _int32(typing_context: Any, address: Any) -> Any:
+    """The int32 at an address."""
+
+    def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
+        return builder.sext(load(builder, args[0], I32, _INT32), I64)
+
+    return types.int64(types.int64), generate
 
 
 def _pointer(kind: Any) -> Any:
@@ -112,12 +161,12 @@ def _int64_at(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _int32_at(typing_context: Any, address: Any) -> Any:
+def _sums(typing_context: Any, address: Any) -> Any:
     kind, generate = _pointer(types.int32)
     return kind(types.int64), generate
 
 
 @intrinsic
-def _values_at(typing_context: Any, target: Any, address: Any) -> Any:
+def _values(typing_context: Any, target: Any, address: Any) -> Any:
     kind, generate = _pointer(from_dtype(target_of(target.instance_class).value))
     return kind(target, types.int64), generate

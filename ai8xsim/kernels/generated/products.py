@@ -4,7 +4,7 @@ from typing import Any
 
 from ai8xsim.kernels.compiled import compiled_part, inlined
 from ai8xsim.kernels.generated.depthwise import multiply_channels
-from ai8xsim.kernels.generated.handles import address_of
+from ai8xsim.kernels.generated.handles import offset_address, offset_at, value_address
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
 from ai8xsim.kernels.generated.split import multiply_split_block
@@ -28,35 +28,36 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     only one; elsewhere the last block may reach beyond the range, and computes pixels of the next one, or the last
     pixel again.
     """
-    first_pixel, end = _whole_units(step, pixels)
-    offsets = run.plan.offsets
+    plan, (first_pixel, end) = run.plan, _whole_units(step, pixels)
     is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
-    for group in range(_groups(run.target, step)):
-        first, vectors = _vectors(run.target, step, group)
+    first = 0
+    for groups in range(step.vector_groups, 0, -1):
+        vectors = (step.vectors - first + groups - 1) // groups  # as even as `packing.group_sizes`
         job, pixel = _job(run, step, first, vectors), first_pixel
-        sizes, block = offsets[0], _first_block(run, step, vectors)
-        smallest = offsets[vectors + 1] - (1 if is_single else 2)
+        sizes, block = offset_at(plan, 0), _first_block(run, step, vectors)
+        smallest = offset_at(plan, vectors + 1) - (1 if is_single else 2)
         while pixel < end:
-            while block < smallest and offsets[sizes + block] > end - pixel:
+            while block < smallest and offset_at(plan, sizes + block) > end - pixel:
                 block += 1
-            size = offsets[sizes + block]
+            size = offset_at(plan, sizes + block)
             blocks = max(1, (end - pixel) // size)
-            at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
+            at_pixel = _at_pixel(job, offset_address(plan, step.pixels + 2 * pixel), blocks)
             multiply_block(run.target, block, at_pixel)
             pixel += blocks * size
+        first += vectors
 
 
 @compiled_part
 def multiply_few(run: Run, step: Step, pixels: Range) -> None:
     """What pixels become in few output channels; the last block may likewise reach beyond the range."""
-    offsets, job, block = run.plan.offsets, _job_of_few(run, step), step.first_block
+    plan, job, block = run.plan, _job_of_few(run, step), step.first_block
     pixel, end = _whole_units(step, pixels)
     while pixel < end:
-        while block < step.last_block and offsets[step.block_pixels + block] > end - pixel:
+        while block < step.last_block and offset_at(plan, step.block_pixels + block) > end - pixel:
             block += 1
-        size = offsets[step.block_pixels + block]
+        size = offset_at(plan, step.block_pixels + block)
         blocks = max(1, (end - pixel) // size)
-        at_pixel = _at_pixel(job, address_of(offsets, step.pixels + 2 * pixel), blocks)
+        at_pixel = _at_pixel(job, offset_address(plan, step.pixels + 2 * pixel), blocks)
         if step.kind == Kind.MULTIPLY_NARROW:
             multiply_narrow_block(run.target, block, at_pixel)
         else:
@@ -71,37 +72,20 @@ def multiply_depthwise(run: Run, step: Step, pixels: Range) -> None:
     blocks = (pixels[1] - pixels[0] + together - 1) // together
     for vector in range(0, step.vectors, run.target.channel_vectors):
         job = _channel_job(run, step, vector)
-        at_pixels = _at_pixel(job, address_of(run.plan.offsets, step.pixels + 2 * pixels[0]), blocks)
+        at_pixels = _at_pixel(job, offset_address(run.plan, step.pixels + 2 * pixels[0]), blocks)
         multiply_channels(run.target, at_pixels)
 
 
 @inlined
 def _first_block(run: Run, step: Step, vectors: int) -> int:
     """The largest of so many vectors that the step may take."""
-    offsets = run.plan.offsets
-    block: int = offsets[vectors] if step.pixel_step else offsets[1 + run.target.most_vectors + vectors]
-    return block
+    return offset_at(run.plan, vectors if step.pixel_step else 1 + run.target.most_vectors + vectors)
 
 
 @inlined
 def _whole_units(step: Step, pixels: Range) -> Range:
     """The range with all pixels of the units that it meets."""
-    return pixels[0] // step.unit * step.unit, (pixels[1] + step.unit - 1) // step.unit * step.unit
-
-
-@compiled_part
-def _groups(target: Any, step: Step) -> int:
-    """Into how many groups of about equal size the vectors of output channels are divided."""
-    groups: int = (step.vectors + target.most_vectors - 1) // target.most_vectors
-    return groups
-
-
-@compiled_part
-def _vectors(target: Any, step: Step, group: int) -> Range:
-    """The first vector of a group, and how many vectors it has; see `packing.group_sizes`."""
-    groups = _groups(target, step)
-    size, larger = step.vectors // groups, step.vectors % groups
-    return group * size + min(group, larger), size + (1 if group < larger else 0)
+    return pixels[0] & -step.unit, (pixels[1] + step.unit - 1) & -step.unit
 
 
 @compiled_part
@@ -112,11 +96,11 @@ def _job(run: Run, step: Step, first: int, vectors: int) -> Job:
     before = first * step.all_taps * step.all_groups
     before += vectors * (step.first_tap * step.all_groups + step.first_group)
     return Job(
-        address_of(run.arena.values, step.source),
+        value_address(run, step.source),
         _outputs(run, step, channel),
         0,
         0,
-        address_of(plan.offsets, step.taps),
+        offset_address(plan, step.taps),
         step.tap_count,
         step.groups,
         plan.weights + step.weights + before * group_bytes,
@@ -136,11 +120,11 @@ def _job_of_few(run: Run, step: Step) -> Job:
     """The work of a step with few output channels."""
     plan, before = run.plan, step.first_tap * step.all_groups + step.first_group
     return Job(
-        address_of(run.arena.values, step.source),
+        value_address(run, step.source),
         _outputs(run, step, 0),
         0,
         0,
-        address_of(plan.offsets, step.taps),
+        offset_address(plan, step.taps),
         step.tap_count,
         step.groups,
         plan.weights + step.weights + before * step.group_bytes,
@@ -161,11 +145,11 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
     plan, channel = run.plan, vector * run.target.lanes
     width = step.channels - channel
     return Job(
-        address_of(run.arena.values, step.source + channel),
+        value_address(run, step.source + channel),
         _outputs(run, step, channel),
         0,
         0,
-        address_of(plan.offsets, step.taps),
+        offset_address(plan, step.taps),
         step.tap_count,
         1,
         plan.weights + step.weights + channel * step.tap_count * run.target.channel_weight_bytes,
@@ -183,8 +167,9 @@ def _channel_job(run: Run, step: Step, vector: int) -> Job:
 @compiled_part
 def _outputs(run: Run, step: Step, channel: int) -> int:
     if step.is_wide:
-        return address_of(run.arena.sums, step.output + channel)
-    return address_of(run.arena.values, step.output + channel)
+        sums: int = run.arena.sums + START_BYTES * (step.output + channel)
+        return sums
+    return value_address(run, step.output + channel)
 
 
 @inlined

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import address_of
+from ai8xsim.kernels.generated.handles import address_of, offset_address, offset_at, value_address
 from ai8xsim.kernels.generated.microkernel import Results
 from ai8xsim.kernels.generated.steps import Run
 from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER
@@ -52,14 +52,14 @@ def multiply_tiles(run: Run, step: Step, tiles: Range) -> None:
 
 @inlined
 def _take_apart(run: Run, step: Step, tiles: Range, vectors: int, matrices: Matrices) -> None:
-    offsets, lanes = run.plan.offsets, 2 * run.target.lanes
-    inputs = address_of(offsets, step.taps)
+    plan, lanes = run.plan, 2 * run.target.lanes
+    inputs = offset_address(plan, step.taps)
     for tile in range(tiles[0], tiles[1]):
-        source = step.source + offsets[step.pixels + 2 * tile + 1]
+        source = step.source + offset_at(plan, step.pixels + 2 * tile + 1)
         output = matrices.inputs + (tile - tiles[0]) * matrices.input_step
         for vector in range(vectors):
             place = Planes(output + vector * lanes * INPUT_BYTES, matrices.input_plane)
-            take_apart(run.target, address_of(run.arena.values, source + vector * lanes), inputs, place)
+            take_apart(run.target, value_address(run, source + vector * lanes), inputs, place)
 
 
 @inlined
@@ -85,15 +85,15 @@ def _multiply(run: Run, step: Step, tiles: int, matrices: Matrices) -> None:
 
 @inlined
 def _put_together(run: Run, step: Step, tiles: Range, matrices: Matrices) -> None:
-    offsets, lanes = run.plan.offsets, run.target.lanes
-    pixels = address_of(offsets, step.taps + PRODUCTS)
+    plan, lanes = run.plan, run.target.lanes
+    pixels = offset_address(plan, step.taps + PRODUCTS)
     for tile in range(tiles[0], tiles[1]):
-        output = step.output + offsets[step.pixels + 2 * tile]
+        output = step.output + offset_at(plan, step.pixels + 2 * tile)
         sums = matrices.sums + (tile - tiles[0]) * matrices.sum_step
         for vector in range(step.vectors):
             channel = vector * lanes
             results = Results(
-                address_of(run.arena.values, output + channel),
+                value_address(run, output + channel),
                 pixels,
                 step.shift,
                 step.floor,

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ai8xsim.kernels.compiled import Array
 from ai8xsim.kernels.generated.targets import Marker
 
 
@@ -52,12 +51,13 @@ STEP = np.dtype(
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
             "vectors",  # of output channels
+            "vector_groups",  # in which MULTIPLY computes them
             "group_bytes",  # of weights for a group of inputs, of MULTIPLY_NARROW and MULTIPLY_SPLIT
             "block_pixels",  # of their blocks, the first offset of their sizes
             "first_block",  # that it may take, the largest
             "last_block",
             "inputs",  # that these blocks multiply at a time
-            "unit",  # of pixels that its blocks take: a range is rounded to whole ones
+            "unit",  # of pixels that its blocks take, 1 or 4: a range is rounded to whole ones
             "is_together",  # whether the outputs of each four pixels lie side by side; of MAXIMUM, and their squares
             "weights",  # their first byte
             "first_tap",  # that the weights are read for
@@ -113,19 +113,19 @@ class Handle(IntEnum):
 
 
 class Plan(NamedTuple):
-    """A network as steps and the tables that they read."""
+    """Where a network's steps lie, and the tables that they read: addresses."""
 
-    steps: Array  # of STEP
-    offsets: Array  # int32
-    weights: int  # address
-    starts: int  # address
+    steps: int  # of STEP
+    offsets: int  # of int32
+    weights: int  # of bytes
+    starts: int  # of int32
 
 
 class Arena(NamedTuple):
-    """The memory of a run."""
+    """Where the memory of a run lies: addresses."""
 
-    values: Array  # activations, as the target holds them
-    sums: Array  # int32
+    values: int  # of activations, as the target holds them
+    sums: int  # of int32
 
 
 class Samples(NamedTuple):
@@ -139,15 +139,15 @@ class Samples(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a run leaves behind; see `Handle`."""
+    """Where goes what a run leaves behind, see `Handle`: addresses."""
 
-    activations: int  # address of int8
-    sums: Array  # int32
-    counts: int  # address of int64, of saturated values
+    activations: int  # of int8
+    sums: int  # of int32
+    counts: int  # of int64, of saturated values
 
 
 class Run(NamedTuple):
-    """Everything that a step can see."""
+    """Everything that a step can see: plain numbers, since Numba would count references to arrays at every call."""
 
     target: Marker
     plan: Plan

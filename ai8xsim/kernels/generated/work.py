@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from ai8xsim.kernels.compiled import Array, compiled_part, inlined
-from ai8xsim.kernels.generated.handles import address_of
+from ai8xsim.kernels.generated.handles import (
+    offset_address,
+    offset_at,
+    sums_at,
+    value_address,
+    value_bytes,
+    values_at,
+)
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum, take_maximum_of_squares
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_few, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
@@ -78,8 +85,8 @@ def _requantize(run: Run, step: Step, pixels: Range) -> int:
     saturated = 0
     for pixel in range(pixels[0], pixels[1]):
         output, source = _output(run.plan, step, pixel), _input(run.plan, step, pixel, 1)
-        sums = run.arena.sums[source : source + step.channels]
-        values = run.arena.values[output : output + step.channels]
+        sums = sums_at(run.arena.sums, source, step.channels)
+        values = values_at(run, output, step.channels)
         if step.shift > 0:
             saturated += shift_right(sums, step.shift, step.activation, values)
         else:
@@ -94,16 +101,9 @@ def _combine(run: Run, step: Step, pixels: Range) -> int:
     line = np.empty(step.channels, np.int32)  # of this call's own: threads share the arena
     for pixel in range(pixels[0], pixels[1]):
         for operand in range(step.tap_count):
-            source = _input(run.plan, step, pixel, 1 + operand) + run.plan.offsets[step.taps + operand]
-            _fold(
-                run.arena.values[source : source + step.channels],
-                run.target.zero,
-                step.operation,
-                operand,
-                line,
-            )
-        output = _output(run.plan, step, pixel)
-        values = run.arena.values[output : output + step.channels]
+            source = _input(run.plan, step, pixel, 1 + operand) + offset_at(run.plan, step.taps + operand)
+            _fold(values_at(run, source, step.channels), run.target.zero, step.operation, operand, line)
+        values = values_at(run, _output(run.plan, step, pixel), step.channels)
         saturated += shift_left(line, 0, 0, values)
         _offset(values, run.target.zero)
     return saturated
@@ -143,11 +143,11 @@ def _average(run: Run, step: Step, pixels: Range) -> None:
 @compiled_part
 def _pool_job(run: Run, step: Step, pixels: Range, half: int) -> PoolJob:
     return PoolJob(
-        address_of(run.arena.values, step.source),
-        address_of(run.arena.values, step.output),
-        address_of(run.plan.offsets, step.pixels + 2 * pixels[0]),
+        value_address(run, step.source),
+        value_address(run, step.output),
+        offset_address(run.plan, step.pixels + 2 * pixels[0]),
         pixels[1] - pixels[0],
-        address_of(run.plan.offsets, step.taps),
+        offset_address(run.plan, step.taps),
         step.tap_count,
         step.channels,
         half,
@@ -157,14 +157,14 @@ def _pool_job(run: Run, step: Step, pixels: Range, half: int) -> PoolJob:
 @compiled_part
 def _load(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
     """Bring samples into the arena; a pixel of this step is a run of their pixels, each with an offset of its own."""
-    samples, offsets = run.samples, address_of(run.plan.offsets, step.taps)
+    samples, offsets = run.samples, offset_address(run.plan, step.taps)
     is_whole = samples.channel_step == 1 or step.channels == step.pixel_step == 1
     together = max(1, (pixels[1] - pixels[0]) // step.pixel_count)
     sample, run_of_sample = first_sample + pixels[0] // step.pixel_count, pixels[0] % step.pixel_count
     for number in range(pixels[0], pixels[1]):
         first = run_of_sample * step.tap_count * samples.pixel_step
         source = samples.address + sample * samples.sample_step + first
-        output = address_of(run.arena.values, _output(run.plan, step, number))
+        output = value_address(run, _output(run.plan, step, number))
         if samples.pixel_step == 1 and sample + together < samples.total:
             _fetch_run(step, samples, source + together * samples.sample_step)
         if is_whole:
@@ -195,7 +195,7 @@ def _load_pixels(run: Run, step: Step, places: Range) -> None:
         copy_in(run.target, source, output, step.tap_count)
         return
     for pixel in range(step.tap_count):
-        place = output + run.plan.offsets[step.taps + pixel] * run.arena.values.itemsize
+        place = output + offset_at(run.plan, step.taps + pixel) * value_bytes(run.target)
         copy_in(run.target, source + pixel * run.samples.pixel_step, place, step.channels)
 
 
@@ -205,7 +205,7 @@ def _load_values(run: Run, step: Step, places: Range) -> None:
     for pixel in range(step.tap_count):
         for channel in range(step.channels):
             at = source + pixel * run.samples.pixel_step + channel * run.samples.channel_step
-            place = output + (run.plan.offsets[step.taps + pixel] + channel) * run.arena.values.itemsize
+            place = output + (offset_at(run.plan, step.taps + pixel) + channel) * value_bytes(run.target)
             copy_in(run.target, at, place, 1)
 
 
@@ -283,18 +283,23 @@ def _from_pixel(pixels: Pixels, first: int) -> Pixels:
 @compiled_part
 def _stack(run: Run, step: Step, pixels: Range) -> None:
     """Stack pixels whose values are bytes: offsets are distances in memory."""
-    offsets = run.plan.offsets[step.taps : step.taps + step.tap_count]
+    plan, taps = run.plan, step.taps
     for pixel in range(pixels[0], pixels[1]):
-        output = address_of(run.arena.values, _output(run.plan, step, pixel))
-        first = address_of(run.arena.values, _input(run.plan, step, pixel, 1))
-        stack_rows(run.target, (first + offsets[0], first + offsets[1], first + offsets[2]), output)
+        output = value_address(run, _output(plan, step, pixel))
+        first = value_address(run, _input(plan, step, pixel, 1))
+        rows = (
+            first + offset_at(plan, taps),
+            first + offset_at(plan, taps + 1),
+            first + offset_at(plan, taps + 2),
+        )
+        stack_rows(run.target, rows, output)
 
 
 @compiled_part
 def _fill(run: Run, step: Step, pixels: Range) -> None:
     for pixel in range(pixels[0], pixels[1]):
-        output, length = _output(run.plan, step, pixel), run.plan.offsets[step.pixels + 2 * pixel + 1]
-        run.arena.values[output : output + length] = run.target.zero
+        output, length = _output(run.plan, step, pixel), offset_at(run.plan, step.pixels + 2 * pixel + 1)
+        values_at(run, output, length)[:] = run.target.zero
 
 
 @compiled_part
@@ -302,8 +307,7 @@ def _roll(run: Run, step: Step, pixels: Range) -> None:
     """Move the values of a buffer to the front, and fill up with zeros."""
     kept = step.channels - step.shift
     for pixel in range(pixels[0], pixels[1]):
-        output = _output(run.plan, step, pixel)
-        values = run.arena.values[output : output + step.channels]
+        values = values_at(run, _output(run.plan, step, pixel), step.channels)
         for i in range(kept):
             values[i] = values[i + step.shift]
         values[kept:] = run.target.zero
@@ -315,13 +319,15 @@ def _emit(run: Run, step: Step, pixels: Range, first_sample: int) -> None:
     base = step.output * run.samples.total + first_sample * step.size
     for pixel in range(pixels[0], pixels[1]):
         row = step.pixels + 2 * pixel
-        output, source = base + run.plan.offsets[row], step.source + run.plan.offsets[row + 1]
+        output, source = base + offset_at(run.plan, row), step.source + offset_at(run.plan, row + 1)
         if step.is_wide:
+            results = sums_at(run.outputs.sums, output, step.channels)
+            sums = sums_at(run.arena.sums, source, step.channels)
             for i in range(step.channels):
-                run.outputs.sums[output + i] = _wide(run.arena.sums[source + i], step.activation)
+                results[i] = _wide(sums[i], step.activation)
         else:
             place = run.outputs.activations + output
-            copy_out(run.target, address_of(run.arena.values, source), place, step.channels)
+            copy_out(run.target, value_address(run, source), place, step.channels)
 
 
 @compiled_part
@@ -341,11 +347,11 @@ def _offset(values: Array, zero: int) -> None:
 
 @inlined
 def _output(plan: Plan, step: Step, pixel: int) -> int:
-    place: int = step.output + plan.offsets[step.pixels + step.columns * pixel]
+    place: int = step.output + offset_at(plan, step.pixels + step.columns * pixel)
     return place
 
 
 @inlined
 def _input(plan: Plan, step: Step, pixel: int, column: int) -> int:
-    place: int = step.source + plan.offsets[step.pixels + step.columns * pixel + column]
+    place: int = step.source + offset_at(plan, step.pixels + step.columns * pixel + column)
     return place
