@@ -64,7 +64,7 @@ class Builder:
     """
 
     def __init__(self, target: Target, *, is_single: bool, is_shared: bool = False) -> None:
-        self.target, self.is_single, self._is_shared = target, is_single, is_shared
+        self.target, self._is_single, self._is_shared = target, is_single, is_shared
         self.costs = costs_of(target, is_single=is_single)
         self.drafts: list[Draft] = []
         self._regions = 0
@@ -88,7 +88,7 @@ class Builder:
     def build(self) -> Plan:
         """The plan of all steps so far."""
         places, sizes = places_of(self.drafts, is_shared=self._is_shared)
-        most = 1 if self.is_single else MOST_TOGETHER
+        most = 1 if self._is_single else MOST_TOGETHER
         together = max(1, min(most, CACHED_VALUES // max(sizes[0], 1)))
         tables = _Tables(together, self.target)
         waits = waits_of(self.drafts, places)

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import STEP
+from ai8xsim.engine.costs import STEP, Use
 from ai8xsim.engine.draft import Draft
-from ai8xsim.engine.packed import PackedTaps, Use, packed_taps
+from ai8xsim.engine.packed import PackedTaps, packed_taps
 from ai8xsim.engine.spared import Part, parts_along
 from ai8xsim.engine.stacks import Operands, stacked, worth_stacking
 from ai8xsim.engine.taps import Met, tap_offsets, taps_of
@@ -214,7 +214,8 @@ class _Work:
 
     def _add_parts(self, packed: PackedTaps, operands: Operands, results: Results) -> None:
         (x, _, geometry), output, costs = operands, results.output, self._builder.costs
-        # few channels spare little at the border, and samples that go together may be few, too
+        # Samples of a batch share what a step costs only as far as they go together: so many steps for so few
+        # channels would often cost more than they spare.
         step = STEP if packed.kind is Kind.MULTIPLY_SPLIT else costs.step
         cut = step + costs.weight_byte * packed.weights.size
         for (rows, _), (columns, _), met in _parts(packed, geometry, x, output, cut):

@@ -22,6 +22,26 @@ class Costs(NamedTuple):
     step: int = 0
     weight_byte: int = 0
 
+    @property
+    def is_single(self) -> bool:
+        """Whether samples come one at a time."""
+        return self.step > 0
+
+
+class Use(NamedTuple):
+    """What weights are multiplied for.
+
+    pixels: of a sample's outputs.   are_sums: whether these are sums.   is_adjacent: whether every 4 pixels of the
+    input are, and have few channels.
+    """
+
+    pixels: int
+    are_sums: bool
+    is_adjacent: bool = False
+
+
+Shape = tuple[int, int, int]  # of weights: outputs, taps, values of a run
+
 
 OWN_PORTS = Costs(240, 200, 0)  # on Zen 5, where multipliers do little else
 SHARED_PORTS = Costs(290, 255, 7)  # on Emerald Rapids, where they do all that is done to vectors of 512 bits
@@ -29,6 +49,7 @@ STEP, WEIGHT_BYTE = 75_000, 1  # on Emerald Rapids
 # There, too, in products: what a pixel takes in a split block beside these, and in another for a vector of channels.
 SPLIT_PIXEL, VECTOR_PIXEL = 700, 200
 MOST_SPLIT = 12  # of more channels hardly fewer zeros are multiplied than of a whole vector
+WORTH_SPLITTING = 0.95  # of the time of multiplying them with the others
 
 
 def costs_of(target: Target, *, is_single: bool) -> Costs:
@@ -46,43 +67,60 @@ def narrow_effort(costs: Costs, outputs: int, run: int, inputs: int) -> int:
     return packing.narrow_products_of(outputs + costs.gather, run, inputs)
 
 
-def narrow_numbers(
-    target: Target, costs: Costs, outputs: int, run: int, *, is_adjacent: bool = False
-) -> range:
-    """The narrow blocks for a convolution, where they take no longer than others.
-
-    is_adjacent: whether every 4 pixels of the input are, and have few channels.
-    """
-    numbers = target.narrow_numbers(outputs, run, is_adjacent=is_adjacent)
-    if not numbers:
-        return numbers
+def narrow_numbers(target: Target, costs: Costs, shape_otr: Shape, use: Use) -> range:
+    """The narrow blocks for a convolution, where they make activations and take no longer than others."""
+    outputs, _, run = shape_otr
+    numbers = target.narrow_numbers(outputs, run, is_adjacent=use.is_adjacent)
+    if not numbers or use.are_sums or use.pixels == 1:
+        return range(0)
     effort = narrow_effort(costs, outputs, run, target.narrow_blocks[numbers.start].inputs)
     return numbers if effort <= packing.products_of(target, outputs, run) else range(0)
 
 
-def split_lanes(target: Target, outputs: int) -> tuple[int, ...]:
-    """The lanes of a channel in each of the split blocks that take the channels behind the last full vector.
+def whole_effort(target: Target, costs: Costs, shape_otr: Shape, use: Use) -> int:
+    """What a pixel needs where the same blocks multiply all output channels, in products."""
+    outputs, taps, run = shape_otr
+    narrow = narrow_numbers(target, costs, shape_otr, use)
+    if narrow:
+        return taps * narrow_effort(costs, outputs, run, target.narrow_blocks[narrow.start].inputs)
+    return taps * packing.products_of(target, outputs, run)
 
-    The last of these blocks may have more channels than there are; they fit into what a pixel takes in memory.
+
+def split_effort(target: Target, shape_otr: Shape, parts: tuple[int, ...]) -> int:
+    """Likewise where the last few are in parts of their own, see `worthy_parts`; they spare a vector."""
+    outputs, taps, run = shape_otr
+    full = packing.products_of(target, outputs // LANES * LANES, run)
+    products = full + sum(packing.split_products_of(run, lanes) for lanes in parts)
+    return taps * products + len(parts) * SPLIT_PIXEL - VECTOR_PIXEL
+
+
+def worthy_parts(target: Target, costs: Costs, shape_otr: Shape, use: Use) -> tuple[int, ...]:
+    """The parts in which split blocks compute the channels behind the last full vector, where that takes less time.
+
+    Of each part, how many lanes a channel has.
     """
-    rest, found = outputs % LANES, []
+    parts = split_parts(target, shape_otr[0])
+    are_few = costs.is_single and use.pixels < min((block.pixels for block in target.split_blocks), default=0)
+    if not parts or are_few:
+        return ()
+    whole, apart = whole_effort(target, costs, shape_otr, use), split_effort(target, shape_otr, parts)
+    is_worthy = apart < WORTH_SPLITTING * whole and use.pixels * (whole - apart) > len(parts) * costs.step
+    return parts if is_worthy else ()
+
+
+def split_parts(target: Target, outputs: int) -> tuple[int, ...]:
+    """These parts, if there are any: the largest first.
+
+    The last one may have a channel too many, or a few; they fit into what a pixel takes in memory. 1 and 2 channels
+    get 8 lanes each, 3 and 4 channels 4 lanes, 5 to 8 channels 2 lanes, and beyond 8 the rest likewise.
+    """
+    rest, parts = outputs % LANES, []
     if not target.split_blocks or rest > MOST_SPLIT:
         return ()
     every = target.lanes_of_split_blocks
     for lanes in every:
         channels = LANES // lanes
         if rest > channels // 2 or (rest and lanes == every[-1]):
-            found.append(lanes)
+            parts.append(lanes)
             rest = max(0, rest - channels)
-    return tuple(found)
-
-
-def split_effort(target: Target, shape_otr: tuple[int, int, int], lanes: tuple[int, ...]) -> int:
-    """What a pixel needs with these split blocks, and others for full vectors, in products.
-
-    shape_otr: of the weights.
-    """
-    outputs, taps, run = shape_otr
-    full = packing.products_of(target, outputs // LANES * LANES, run)
-    products = full + sum(packing.split_products_of(run, number) for number in lanes)
-    return taps * products + len(lanes) * SPLIT_PIXEL - VECTOR_PIXEL
+    return tuple(parts)

@@ -2,33 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import narrow_effort, narrow_numbers, split_effort, split_lanes
+from ai8xsim.engine.costs import Use, narrow_numbers, worthy_parts
 from ai8xsim.engine.taps import Taps
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import FOUR, LANES, Target
 
 Starts = npt.NDArray[np.int32]
-
-WORTH_SPLITTING = 0.95  # of the time of multiplying everything in whole vectors
-
-
-class Use(NamedTuple):
-    """What weights are packed for.
-
-    pixels: of a sample's outputs.   are_sums: whether these are sums.   is_adjacent: whether every 4 pixels of the
-    input are, and have few channels.
-    """
-
-    pixels: int
-    are_sums: bool
-    is_adjacent: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,11 +39,11 @@ class PackedTaps:
         if self.kind is Kind.MULTIPLY:
             vectors = packing.vectors_of(target, len(self.channels))
             return {"vector_groups": len(packing.group_sizes(target, vectors))}
-        sizes = len(target.block_table())
-        taps = len(self.taps.offsets)
+        after_blocks, taps = len(target.block_table()), len(self.taps.offsets)
         return {
             "group_bytes": self.weights.size // (taps * self.groups) if taps else 0,
-            "block_pixels": sizes + (len(target.narrow_blocks) if self.kind is Kind.MULTIPLY_SPLIT else 0),
+            "block_pixels": after_blocks
+            + (len(target.narrow_blocks) if self.kind is Kind.MULTIPLY_SPLIT else 0),
             "first_block": self.blocks[0],
             "last_block": self.blocks[-1],
             "inputs": self.inputs,
@@ -74,39 +59,25 @@ class PackedTaps:
 
 
 def packed_taps(builder: Builder, taps: Taps, use: Use) -> Iterator[PackedTaps]:
-    """The taps for the blocks that take the least time: all output channels at once, or the last few apart."""
-    outputs = len(taps.weight_otr)
-    lanes = split_lanes(builder.target, outputs)
-    if not lanes or not _worth_splitting(builder, taps, use, lanes):
+    """The taps for the blocks that take the least time: all output channels at once, or the last few in parts."""
+    outputs, count, run = taps.weight_otr.shape
+    parts = worthy_parts(builder.target, builder.costs, (outputs, count, run), use)
+    if not parts:
         yield _packed(builder, taps, use)
         return
     first = outputs // LANES * LANES
     if first:
         yield _packed(builder, replace(taps, weight_otr=taps.weight_otr[:first]), use)
-    for number in lanes:
-        channels = range(first, min(outputs, first + LANES // number))
-        yield _packed_apart(builder, taps, channels, number)
+    for lanes in parts:
+        channels = range(first, min(outputs, first + LANES // lanes))
+        yield _packed_apart(builder, taps, channels, lanes)
         first = channels.stop
-
-
-def _worth_splitting(builder: Builder, taps: Taps, use: Use, lanes: tuple[int, ...]) -> bool:
-    """Whether the last few channels take less time in split blocks, with so many lanes for each."""
-    outputs, count, run = taps.weight_otr.shape
-    target, costs = builder.target, builder.costs
-    if builder.is_single and use.pixels < min(block.pixels for block in target.split_blocks):
-        return False
-    products = packing.products_of(target, outputs, run)
-    narrow = _narrow_numbers(builder, taps, use)
-    if narrow:
-        products = narrow_effort(costs, outputs, run, target.narrow_blocks[narrow.start].inputs)
-    whole, apart = count * products, split_effort(target, (outputs, count, run), lanes)
-    return bool(apart < WORTH_SPLITTING * whole and use.pixels * (whole - apart) > len(lanes) * costs.step)
 
 
 def _packed(builder: Builder, taps: Taps, use: Use) -> PackedTaps:
     """For blocks of whole vectors, or narrow ones."""
-    target, (outputs, _, run) = builder.target, taps.weight_otr.shape
-    narrow = _narrow_numbers(builder, taps, use)
+    target, (outputs, count, run) = builder.target, taps.weight_otr.shape
+    narrow = narrow_numbers(target, builder.costs, (outputs, count, run), use)
     if narrow:
         block = target.narrow_blocks[narrow.start]
         return PackedTaps(
@@ -141,11 +112,3 @@ def _packed_apart(builder: Builder, taps: Taps, channels: range, lanes: int) -> 
         kind=Kind.MULTIPLY_SPLIT,
         blocks=numbers,
     )
-
-
-def _narrow_numbers(builder: Builder, taps: Taps, use: Use) -> range:
-    """Narrow blocks, where they make activations and take no longer than others."""
-    if use.are_sums or use.pixels == 1:
-        return range(0)
-    outputs, _, run = taps.weight_otr.shape
-    return narrow_numbers(builder.target, builder.costs, outputs, run, is_adjacent=use.is_adjacent)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import narrow_numbers
+from ai8xsim.engine.costs import Use, narrow_numbers
 from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels.generated import packing
@@ -39,8 +39,8 @@ def worth_stacking(builder: Builder, operands: Operands, *, are_sums: bool) -> b
     if target.value_bytes > 1 or pixels < TOGETHER or not _can_be_stacked(x, geometry):
         return False
     rows, columns = geometry.output_size((x.rows, x.columns))
-    is_adjacent, run = columns % FOUR == 0, ROWS * CHANNELS
-    if not are_sums and narrow_numbers(target, builder.costs, outputs, run, is_adjacent=is_adjacent):
+    use = Use(rows * columns, are_sums, is_adjacent=columns % FOUR == 0)
+    if narrow_numbers(target, builder.costs, (outputs, ROWS, ROWS * CHANNELS), use):
         return False
     row, kernel = (packing.products_of(target, outputs, ROWS * values) for values in (CHANNELS, STACKED))
     return rows * columns * (ROWS * row - kernel) > pixels * STACKING

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai8xsim.engine.build import Builder
-from ai8xsim.engine.costs import Costs, narrow_effort, split_effort, split_lanes
+from ai8xsim.engine.costs import Costs, Use, split_effort, whole_effort, worthy_parts
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
@@ -37,7 +37,7 @@ def worth_tiles(
         return False
     outputs, inputs = weight_oihw.shape[:2]
     met = _met(0, geometry, x.rows, output.rows) * _met(1, geometry, x.columns, output.columns)
-    direct = met * _products(target, costs, outputs, x.pixel_step)
+    direct = met / TAPS * _direct_effort(builder, (outputs, x.pixel_step), output)
     return _effort(target, costs, (outputs, inputs), len(tile_corners(output))) < direct
 
 
@@ -57,16 +57,13 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
     return sum(len(part.outputs) * len(part.kernel) for part in parts_along(axis, geometry, inputs, outputs))
 
 
-def _products(target: Target, costs: Costs, outputs: int, inputs: int) -> float:
-    """Of a pixel and a tap, at least so many that tiles must take less time, by the blocks that multiply the fewest
-    zeros."""
-    products = packing.products_of(target, outputs, inputs)
-    for number in target.narrow_numbers(outputs, inputs):
-        together = target.narrow_blocks[number].inputs
-        products = min(products, narrow_effort(costs, outputs, inputs, together))
-    worth = WORTH_TILES * products
-    lanes = split_lanes(target, outputs)
-    return min(worth, split_effort(target, (outputs, TAPS, inputs), lanes) / TAPS) if lanes else worth
+def _direct_effort(builder: Builder, shape_oi: tuple[int, int], output: Tensor) -> float:
+    """What a pixel takes that meets all taps, at least so long that tiles must be faster."""
+    target, costs, use = builder.target, builder.costs, Use(output.rows * output.columns, are_sums=False)
+    shape = (shape_oi[0], TAPS, shape_oi[1])
+    parts = worthy_parts(target, costs, shape, use)
+    whole = WORTH_TILES * whole_effort(target, costs, shape, use)
+    return min(whole, split_effort(target, shape, parts)) if parts else whole
 
 
 def _effort(target: Target, costs: Costs, channels: tuple[int, int], tiles: int) -> int:

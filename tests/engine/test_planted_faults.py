@@ -22,7 +22,7 @@ from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.steps import Kind
-from ai8xsim.kernels.generated.targets import Target, available_targets
+from ai8xsim.kernels.generated.targets import LANES, Target, available_targets
 from tests.simulator.small_programs import (
     WINDOW,
     mixed_program,
@@ -318,8 +318,18 @@ def _has_split_blocks(target: Target) -> bool:
     return bool(target.split_blocks)
 
 
+def _with_cut_parts(fault: Fault) -> Fault:
+    """Where steps cost nothing, the last few channels leave out what meets padding only, too."""
+
+    def plant(patch: Patch) -> None:
+        patch.setattr(convolution, "STEP", 0)
+        fault(patch)
+
+    return plant
+
+
 def _lanes_first(step: Any, weight_otr: Any, lanes: int) -> Any:
-    packed = step(weight_otr, lanes).reshape(-1, 16 // lanes, lanes, 4)
+    packed = step(weight_otr, lanes).reshape(-1, LANES // lanes, lanes, 4)
     return np.ascontiguousarray(packed.swapaxes(1, 2)).ravel()
 
 
@@ -405,7 +415,7 @@ FAULTS: dict[str, Planted] = {
         replaced(packing, "pack_split_weights", _lanes_first), _has_split_blocks
     ),
     "starts of split blocks in every lane": Planted(
-        replaced(packing, "in_split_lanes", lambda _, starts, lanes: np.repeat(starts[: 16 // lanes], lanes)),
+        replaced(packing, "in_split_lanes", lambda _, starts, lanes: np.repeat(starts[: LANES // lanes], lanes)),
         _has_split_blocks,
     ),
     "the last few channels forgotten": Planted(
@@ -420,7 +430,23 @@ FAULTS: dict[str, Planted] = {
         _has_split_blocks,
     ),
     "the last few channels in the place of the first": Planted(
-        drafted(Kind.MULTIPLY_SPLIT, lambda draft: replace(draft, pixels=draft.pixels - [1, 0])), _has_split_blocks
+        replaced(
+            convolution.Results,
+            "of_channels",
+            lambda step, results, channels: step(results, channels)._replace(
+                output=step(results, range(len(channels))).output
+            ),
+        ),
+        _has_split_blocks,
+    ),
+    "weights of the last few channels from the kernel's first row on": Planted(
+        _with_cut_parts(drafted(Kind.MULTIPLY_SPLIT, given("first_tap", lambda _: 0))), _has_split_blocks
+    ),
+    "weights of the last few channels from the kernel's first column on": Planted(
+        _with_cut_parts(drafted(Kind.MULTIPLY_SPLIT, given("first_group", lambda _: 0))), _has_split_blocks
+    ),
+    "weights of the last few channels without a gap between the taps": Planted(
+        _with_cut_parts(drafted(Kind.MULTIPLY_SPLIT, given("group_bytes", lambda _: 0))), _has_split_blocks
     ),
     "activations taken to lie side by side": Planted(
         drafted(Kind.MULTIPLY, given("is_together", lambda _: 1)), _shares_vectors

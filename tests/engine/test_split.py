@@ -1,12 +1,16 @@
 """Layers whose last few output channels are computed apart: as the portable kernels compute them."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import Simulator
-from ai8xsim.engine.costs import split_lanes
+from ai8xsim.engine import convolution
+from ai8xsim.engine.build import Plan
+from ai8xsim.engine.costs import split_parts
 from ai8xsim.engine.lower import lower
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import LANES, Target, available_targets
@@ -46,12 +50,49 @@ def programs(draw: st.DrawFn) -> Program:
 def test_the_last_channels_are_as_the_portable_kernels_compute_them(
     target: Target, program: Program, count: int, seed: int
 ) -> None:
+    assert_equal_roads(target, program, count, seed)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "channels", "side"), [(8, 128, 30), (7, 200, 16), (2, 256, 12), (20, 128, 3)]
+)
+def test_parts_of_the_kernel_are_as_the_portable_kernels_compute_them(
+    target: Target, monkeypatch: pytest.MonkeyPatch, outputs: int, channels: int, side: int
+) -> None:
+    """Where a step costs nothing, pixels at the border leave out what meets padding only."""
+    monkeypatch.setattr(convolution, "STEP", 0)
+    weight = random_int8(0, outputs, channels, 3, 3)
+    program = program_of(
+        "- {op: conv2d, pad: 1, output_shift: -3}", weight, input_shape=(channels, side, side)
+    )
+    steps = steps_apart(lower(program, target, keep_all=False).plan)
+    assert (steps["tap_count"] < 3).any()
+    assert (steps["groups"] < steps["all_groups"]).any()
+    assert_equal_roads(target, program, 2, 1)
+
+
+def test_the_border_is_not_worth_steps_of_its_own(target: Target) -> None:
+    """For few channels, even in batches."""
+    program = program_of("- {op: conv2d, pad: 1}", random_int8(0, 8, 128, 3, 3), input_shape=(128, 16, 16))
+    assert len(steps_apart(lower(program, target, keep_all=False).plan)) == 1
+
+
+def assert_equal_roads(target: Target, program: Program, count: int, seed: int) -> None:
     samples = random_int8(seed, count, *program.input_shape.array_shape)
     found, expected = (
         Simulator(program, target=name).run(samples, keep="outputs").output
         for name in (target.name, "portable")
     )
     assert np.array_equal(found, expected)
+
+
+def steps_apart(plan: Plan) -> Any:
+    return plan.steps[plan.steps["kind"] == Kind.MULTIPLY_SPLIT]
+
+
+def first_channel(plan: Plan, step: Any) -> int:
+    """Of those that a step computes, where there is one pixel, at whose first channel others begin."""
+    return int(plan.offsets[step["pixels"]])
 
 
 @pytest.mark.parametrize("keys", ["", ", output_width: 32"])
@@ -74,33 +115,25 @@ def test_channels_behind_full_vectors_are_computed_apart(
     program = program_of(
         f"- {{op: linear, flatten: true{keys}}}", random_int8(0, outputs, 512), input_shape=(512, 1, 1)
     )
-    steps = lower(program, target, keep_all=False).plan.steps
-    apart = steps[steps["kind"] == Kind.MULTIPLY_SPLIT]
-    first = outputs // LANES * LANES
-    found = {
-        (first + int(number), int(step["channels"]))
-        for number, step in zip(_firsts(apart), apart, strict=True)
-    }
+    plan = lower(program, target, keep_all=False).plan
+    found = {(first_channel(plan, step), int(step["channels"])) for step in steps_apart(plan)}
     assert found == expected
 
 
-def _firsts(steps: np.ndarray) -> np.ndarray:
-    return np.cumsum([0, *steps["channels"]])[: len(steps)]
-
-
 def test_a_few_pixels_alone_are_not_worth_a_step_of_their_own(target: Target) -> None:
-    for outputs, side, is_worth in [(8, 1, False), (8, 2, False), (40, 3, False), (40, 16, True)]:
-        weight = random_int8(0, outputs, 256, 1, 1)
+    """Where only a few go together, a block multiplies as if there were more, however many inputs they have."""
+    for inputs, side, is_worth in [(256, 3, False), (16384, 1, False), (256, 16, True)]:
+        weight = random_int8(0, 8, inputs, 1, 1)
         program = program_of(
-            "- {op: conv2d, kernel_size: 1x1, pad: 0}", weight, input_shape=(256, side, side)
+            "- {op: conv2d, kernel_size: 1x1, pad: 0}", weight, input_shape=(inputs, side, side)
         )
-        steps = lower(program, target, keep_all=False, is_single=True).plan.steps
-        assert (Kind.MULTIPLY_SPLIT in steps["kind"]) is is_worth
+        plan = lower(program, target, keep_all=False, is_single=True).plan
+        assert bool(len(steps_apart(plan))) is is_worth
 
 
 def test_parts_have_room_for_all_channels_and_fit_into_a_pixel(target: Target) -> None:
     for outputs in range(1, 100):
-        lanes = split_lanes(target, outputs)
-        channels = outputs // LANES * LANES + sum(LANES // number for number in lanes)
-        assert not lanes or outputs <= channels <= target.channel_step(outputs)
-        assert list(lanes) == sorted(lanes)
+        parts = split_parts(target, outputs)
+        channels = outputs // LANES * LANES + sum(LANES // lanes for lanes in parts)
+        assert not parts or outputs <= channels <= target.channel_step(outputs)
+        assert list(parts) == sorted(parts)

@@ -157,7 +157,8 @@ def test_every_kind_of_step_is_large_enough_to_be_shared() -> None:
         for step in plan.steps
         if step["work"] * step["pixel_count"] > driver.WORTH_SHARING
     }
-    missing = set() if target.narrow_blocks else {Kind.MULTIPLY_NARROW, Kind.MULTIPLY_SPLIT}
+    missing = set() if target.narrow_blocks else {Kind.MULTIPLY_NARROW}
+    missing |= set() if target.split_blocks else {Kind.MULTIPLY_SPLIT}
     missing |= set() if target.value_bytes == 1 else {Kind.STACK}
     assert shared >= set(Kind) - {Kind.ROLL} - missing
 

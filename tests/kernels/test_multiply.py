@@ -94,7 +94,7 @@ class Work:
 
     def __init__(self, target: Target, case: Case, pixels: int, width: int) -> None:
         self.target, self.case, self.width, self.input_step = target, case, width, 0
-        self.is_together, self.blocks, self.filled = False, 1, width
+        self.is_together, self.blocks, self.filled = False, 1, 0
         self.random = np.random.default_rng(case.seed)
         self.inputs = memory(target, values(case.seed, (2 * OUTSIDE + 4 * REACH,)), OUTSIDE + REACH)
         self.taps = self.random.integers(-REACH, REACH, max(case.taps, 1)).astype(np.int32)
@@ -184,9 +184,11 @@ class Work:
         assert changed_only(before, self.outputs, may)
 
     def _may_write(self) -> int:
+        if self.filled:
+            return self.filled
         if self.case.shift is None:
             return self.step
-        return self.filled if self.target.masked_stores else self.target.channel_step(self.width)
+        return self.width if self.target.masked_stores else self.target.channel_step(self.width)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class Job(NamedTuple):
     blocks: int  # that follow one another
     taps: int  # address of int32 offsets from a pixel to the runs of its inputs
     tap_count: int
-    groups: int  # of `products` inputs in a run
+    groups: int  # of inputs in a run that a block multiplies at a time
     weights: int  # address of the packed weights
     passed_over: int  # bytes of weights behind those of each tap
     starts: int  # address of int32: what each sum starts from
@@ -122,7 +122,7 @@ def emit_results(builder: Builder, target: Target, job: Job, sums: list[list[Val
 
 
 def emit_by_width(
-    builder: Builder, job: Job, emit_sums: Callable[[], None], emit_narrow: Callable[[], None]
+    builder: Builder, job: Job, emit_sums: Callable[[], None], emit_saturated: Callable[[], None]
 ) -> None:
     """The code for jobs whose results are sums, and for others."""
     is_wide = builder.icmp_signed("!=", job.is_wide, ir.Constant(I64, 0))
@@ -130,7 +130,7 @@ def emit_by_width(
         with wide:
             emit_sums()
         with narrow:
-            emit_narrow()
+            emit_saturated()
 
 
 def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Value]]) -> None:

@@ -104,7 +104,7 @@ def pack_narrow_weights(weight_otr: Int8, inputs: int) -> NDArray[np.uint8]:
 def pack_split_weights(weight_otr: Int8, lanes: int) -> NDArray[np.uint8]:
     """Weights (out, taps, run) for split blocks, as bytes: by tap, group for each of `lanes`, output, lane, input.
 
-    Outputs are filled up with zeros to a vector, runs to a multiple of what a block multiplies at a time.
+    Filled up with zeros: outputs to as many as share a vector, runs to a multiple of what a block multiplies at a time.
     """
     outputs, taps, run = weight_otr.shape
     inputs, channels = FOUR * lanes, LANES // lanes

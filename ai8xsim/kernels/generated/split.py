@@ -6,18 +6,22 @@ d-th on, and in the end their sums are added ("split-K"). For P pixels, per 4 * 
     One vector of weights is loaded; of each pixel the next 4 * D inputs, again for each channel; P instructions
     multiply and add.
 
-Nothing is multiplied in vain, and what a narrow block (see `narrow`) gathers from four pixels is one load here. In
-return sums must be added, log2(D) times: of two vectors, the sums of neighbouring lanes become one vector. So D vectors
-of one pixel each end as one of D pixels.
+No lane is idle, and what a narrow block (see `narrow`) gathers from four pixels is one load here. In return sums must
+be added, log2(D) times: of two vectors, the sums of neighbouring lanes become one vector. So D vectors of one pixel
+each end as one of D pixels.
+
+A block writes its 16 / D channels, also those that are missing: pixels must have room for them (`costs.split_parts`
+sees to that). It writes no others, since other steps may do so at the same time.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba.core import types
 
-from ai8xsim.kernels.compiled import Array, intrinsic
+from ai8xsim.kernels.compiled import intrinsic
 from ai8xsim.kernels.generated.instructions import (
     I32,
     I64,
@@ -46,17 +50,18 @@ from ai8xsim.kernels.generated.microkernel import (
     output_address,
     sums_address,
 )
+from ai8xsim.kernels.generated.narrow import VECTOR
 from ai8xsim.kernels.generated.targets import FOUR, LANES, SplitBlock, Target, target_of
 
-VECTOR = 64  # bytes
+Lanes = npt.NDArray[np.int64]
 
 
 class _Sums(NamedTuple):
     """Vectors of sums, and the pixel and the channel to which each lane of all of them belongs: (vectors, lanes)."""
 
     vectors: list[Value]
-    pixels: Array
-    channels: Array
+    pixels: Lanes
+    channels: Lanes
 
 
 @intrinsic
@@ -97,25 +102,25 @@ def _emit_sums(builder: Builder, target: Target, block: SplitBlock, job: Job) ->
             at, place = times(builder, group, block.inputs), builder.load(weights)
             weight = load(builder, place, vector(I32, LANES))
             for run, values in zip(runs, sums, strict=True):
-                inputs = _repeated(builder, builder.add(run, at), block.lanes)
+                inputs = _in_turn(builder, builder.add(run, at), block.lanes)
                 builder.store(multiply_add_bytes(builder, builder.load(values), inputs, weight), values)
             builder.store(after(builder, place, VECTOR), weights)
         builder.store(builder.add(builder.load(weights), job.passed_over), weights)
     return [builder.load(values) for values in sums]
 
 
-def _repeated(builder: Builder, address: Value, count: int) -> Value:
+def _in_turn(builder: Builder, address: Value, count: int) -> Value:
     """The 32-bit values that lie at an address, so many, again and again."""
     loaded = load(builder, address, vector(I32, count))
     return lanes_of(builder, loaded, [lane % count for lane in range(LANES)])
 
 
 def _added(builder: Builder, block: SplitBlock, vectors: list[Value]) -> _Sums:
-    """The parts of each sum added: by each pass every two vectors become one."""
+    """The parts of each sum added: in each turn every two vectors become one."""
     pixels = np.repeat(np.arange(len(vectors)), LANES).reshape(-1, LANES)
     channels = np.tile(np.arange(LANES) // block.lanes, (len(vectors), 1))
-    for number in range(block.lanes.bit_length() - 1):
-        first, second = _neighbours(number)
+    for turn in range(block.lanes.bit_length() - 1):
+        first, second = _neighbours(turn)
         vectors = [
             builder.add(_mixed(builder, pair, first), _mixed(builder, pair, second))
             for pair in zip(vectors[::2], vectors[1::2], strict=True)
@@ -124,21 +129,24 @@ def _added(builder: Builder, block: SplitBlock, vectors: list[Value]) -> _Sums:
     return _Sums(vectors, pixels, channels)
 
 
-def _neighbours(number: int) -> tuple[Array, Array]:
-    """The lanes of two vectors that a pass adds: the first ones of neighbours, the second ones.
+def _neighbours(turn: int) -> tuple[Lanes, Lanes]:
+    """The lanes of two vectors that a turn adds: the first ones of neighbours, the second ones.
 
-    Neighbours are lanes, as long as they are in the same quarter, and then quarters: processors move values within
-    quarters, or whole quarters, at once.
+    In the first two turns neighbours are lanes of a quarter, which then belongs to one channel, and thereafter
+    quarters: processors move values within quarters, or whole quarters, at once. With 4 lanes for a channel, of two
+    vectors a and b a quarter becomes
+
+        a0+a1 a2+a3 b0+b1 b2+b3      and with the same of c and d:      a0+a1+a2+a3 b0+... c0+... d0+...
     """
     lanes = np.arange(2 * LANES)
-    if number < 2:
+    if turn < 2:
         pairs = lanes.reshape(2, FOUR, 2, 2).swapaxes(0, 1).reshape(LANES, 2)  # by quarter, vector, pair
         return pairs[:, 0], pairs[:, 1]
     quarters = lanes.reshape(FOUR, 2, FOUR)
     return quarters[:, 0].ravel(), quarters[:, 1].ravel()
 
 
-def _mixed(builder: Builder, pair: tuple[Value, Value], lanes: Array) -> Value:
+def _mixed(builder: Builder, pair: tuple[Value, Value], lanes: Lanes) -> Value:
     return builder.shuffle_vector(*pair, ir.Constant(vector(I32, LANES), lanes.tolist()))
 
 
@@ -159,7 +167,7 @@ def _emit_activations(builder: Builder, target: Target, job: Job, block: SplitBl
 
 
 def _by_pixel(builder: Builder, octets: Value, sums: _Sums, number: int) -> Value:
-    """Activations, which `pack_rows` has dealt out by quarters, pixel by pixel."""
+    """Activations, which `pack_rows` has dealt out by quarters, pixel by pixel; what is missing comes last."""
     own = slice(PACKED * number, PACKED * (number + 1))
     missing = ((0, PACKED - len(sums.vectors[own])), (0, 0))
     behind = int(sums.pixels.max()) + 1

@@ -32,7 +32,7 @@ class Kind(IntEnum):
     MULTIPLY_NARROW = 10  # convolution with few outputs: activations to activations
     MULTIPLY_TILES = 11  # convolution by tiles of outputs, which are its pixels: activations to activations
     STACK = 12  # pixels below each other to pixels that hold the values of all; a pixel is several that go together
-    MULTIPLY_SPLIT = 13  # convolution, its few outputs or last ones: activations to activations or sums
+    MULTIPLY_SPLIT = 13  # convolution, its only or last few outputs: activations to activations or sums
 
 
 STEP = np.dtype(
