@@ -92,13 +92,23 @@ def _face(shape: Shape) -> tuple[int, int, int]:
 def _runs(tensor: Tensor) -> tuple[Offsets, Offsets]:
     """Where runs of pixels begin, and the places of a run's pixels from there on.
 
-    A run is a row, or all pixels where rows are short; rows of a single channel stay apart if a border parts them,
-    since they can be copied.
+    A run is a row or several, or all pixels where rows are short; rows of a single channel stay apart if a border
+    parts them, since they can be copied.
     """
     is_copied = tensor.channels == 1 and tensor.has_border and tensor.columns > 1
     if tensor.columns >= PIXELS or is_copied:
-        return tensor.pixels(count=(tensor.rows, 1)), np.arange(tensor.columns) * tensor.pixel_step
+        rows = _rows_together(tensor)
+        firsts = tensor.pixels(step=(rows, 1), count=(tensor.rows // rows, 1))
+        return firsts, np.arange(rows * tensor.columns) * tensor.pixel_step
     return tensor.pixels()[:1], tensor.pixels() - tensor.offset(0)
+
+
+def _rows_together(tensor: Tensor) -> int:
+    """As few rows, between which there is no border, as divide into the largest blocks that are loaded; else one."""
+    if tensor.has_border:
+        return 1
+    fitting = (rows for rows in range(1, tensor.rows + 1) if tensor.rows % rows == 0)
+    return next((rows for rows in fitting if rows * tensor.columns % (4 * PIXELS) == 0), 1)
 
 
 def _even_step(places: Offsets) -> int:

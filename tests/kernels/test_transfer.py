@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai8xsim import Program, Simulator
+from ai8xsim.engine.lower import lower
+from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.kernels.generated.transfer import (
     InputPlanes,
@@ -208,6 +210,21 @@ def test_samples_with_any_strides_come_back(
     target: Target, shape: Shape, samples: int, layout: Layout, seed: int
 ) -> None:
     assert comes_back(target, shape, samples, [layout, PLAIN, CHANNELS_LAST], seed)
+
+
+@on_every_target
+@pytest.mark.parametrize(
+    ("rows", "columns", "runs"), [(4, 16, 1), (8, 24, 1), (6, 32, 3), (8, 48, 2), (3, 64, 3), (5, 20, 5)]
+)
+def test_rows_that_fill_blocks_together_are_loaded_together(
+    target: Target, rows: int, columns: int, runs: int
+) -> None:
+    several = [PLAIN, CHANNELS_LAST, Layout((0, 1, 2, 3), (1, 2, -1, -1)), Layout((1, 0, 2, 3), (1, 1, 1, 2))]
+    for channels in (1, 2, 3, 17, 48, 64, 70):
+        shape = Shape(channels, rows, columns)
+        steps = lower(identity(shape), target, keep_all=False).plan.steps
+        assert [step["pixel_count"] for step in steps if step["kind"] == Kind.LOAD] == [runs]
+        assert comes_back(target, shape, 3, several, channels)
 
 
 @on_every_target

@@ -231,8 +231,9 @@ def _load_planes(target: Any, step: Step, planes: Range, pixels: Pixels) -> None
 
 @inlined
 def _pixels_together(step: Step, is_interleaved: bool) -> int:
-    """Of a block: the most that a run has, where they are interleaved, or enough channels make it worth while."""
-    is_worth_while = is_interleaved or step.channels >= 16
+    """Of a block: the most that a run has, where they are interleaved, or there are enough channels, but for those
+    that fill blocks of 64 channels."""
+    is_worth_while = is_interleaved or (step.channels >= 16 and step.channels % 64 > 0)
     return 4 * PIXELS if is_worth_while and step.tap_count >= 4 * PIXELS else PIXELS
 
 
