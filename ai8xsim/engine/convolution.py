@@ -210,9 +210,9 @@ class _Work:
         is_adjacent = geometry.stride[1] == 1 and size[1] % FOUR == 0 and x.pixel_step <= FOUR
         use = Use(size[0] * size[1], results.are_sums, is_adjacent)
         for packed in packed_taps(self._builder, taps_of(x, weight_oihw, geometry), use):
-            self._add_parts(packed, operands, results.of_channels(packed.channels))
+            self._add_channels(packed, operands, results.of_channels(packed.channels))
 
-    def _add_parts(self, packed: PackedTaps, operands: Operands, results: Results) -> None:
+    def _add_channels(self, packed: PackedTaps, operands: Operands, results: Results) -> None:
         (x, _, geometry), output, costs = operands, results.output, self._builder.costs
         # Samples of a batch share what a step costs only as far as they go together: so many steps for so few
         # channels would often cost more than they spare.

@@ -58,7 +58,7 @@ def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) ->
 
 
 def _direct_effort(builder: Builder, shape_oi: tuple[int, int], output: Tensor) -> float:
-    """What a pixel takes that meets all taps, at least so long that tiles must be faster."""
+    """What a pixel that meets all taps takes without tiles, less what tiles must spare, in products."""
     target, costs, use = builder.target, builder.costs, Use(output.rows * output.columns, are_sums=False)
     shape = (shape_oi[0], TAPS, shape_oi[1])
     parts = worthy_parts(target, costs, shape, use)

@@ -101,7 +101,7 @@ def offset_address(plan: Plan, index: int) -> int:
 @inlined
 def offset_at(plan: Plan, index: int) -> int:
     """An entry of the table of offsets."""
-    offset: int = _int32(offset_address(plan, index))
+    offset: int = _load_int32(offset_address(plan, index))
     return offset
 
 
@@ -115,13 +115,13 @@ def value_address(run: Run, index: int) -> int:
 @inlined
 def values_at(run: Run, first: int, count: int) -> Array:
     """So many activations in the arena."""
-    return carray(_values(run.target, value_address(run, first)), count)
+    return carray(_activations_at(run.target, value_address(run, first)), count)
 
 
 @inlined
 def sums_at(address: int, first: int, count: int) -> Array:
     """So many of the sums that lie at an address."""
-    return carray(_sums(address + _INT32 * first), count)
+    return carray(_int32_at(address + _INT32 * first), count)
 
 
 @intrinsic
@@ -132,7 +132,7 @@ def value_bytes(typing_context: Any, target: Any) -> Any:
 
 
 @intrinsic
-def _int32(typing_context: Any, address: Any) -> Any:
+def _load_int32(typing_context: Any, address: Any) -> Any:
     """The int32 at an address."""
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
@@ -161,12 +161,12 @@ def _int64_at(typing_context: Any, address: Any) -> Any:
 
 
 @intrinsic
-def _sums(typing_context: Any, address: Any) -> Any:
+def _int32_at(typing_context: Any, address: Any) -> Any:
     kind, generate = _pointer(types.int32)
     return kind(types.int64), generate
 
 
 @intrinsic
-def _values(typing_context: Any, target: Any, address: Any) -> Any:
+def _activations_at(typing_context: Any, target: Any, address: Any) -> Any:
     kind, generate = _pointer(from_dtype(target_of(target.instance_class).value))
     return kind(target, types.int64), generate

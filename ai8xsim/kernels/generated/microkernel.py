@@ -13,8 +13,8 @@ side by side in memory, one for each tap, and are multiplied a group of `product
 P * V sums, V weights and one pixel fill the registers; no other value stays there through the loop.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from llvmlite import ir
 from numba.core import types
@@ -46,7 +46,9 @@ from ai8xsim.kernels.generated.instructions import (
     variable,
     vector,
 )
-from ai8xsim.kernels.generated.targets import FOUR, Block, Target, target_of
+from ai8xsim.kernels.generated.targets import FOUR, Block, NarrowBlock, SplitBlock, Target, target_of
+
+Sized = TypeVar("Sized", Block, NarrowBlock, SplitBlock)
 
 PAIR_BYTES = 8  # of a pixel's offsets
 
@@ -87,16 +89,30 @@ class Results(NamedTuple):
 def multiply_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
     """Compute blocks like number `block` of the target's table."""
     facts = target_of(target.instance_class)
+    code = code_of_blocks("multiply_block", facts, facts.blocks, _emit_block)
+    return types.void(target, types.int64, job), code
+
+
+def code_of_blocks(
+    name: str,
+    target: Target,
+    blocks: Sequence[Sized],
+    emit_block: Callable[[Builder, Target, Sized, Job], None],
+) -> Callable[..., Value]:
+    """What an intrinsic does that takes a number and a job: it computes blocks like the one of this number.
+
+    emit_block: makes the code of one of them.
+    """
 
     def emit(builder: Builder, args: list[Value]) -> None:
-        number, fields = args[0], fields_of(builder, args[1], Job)
+        number, job = args[0], fields_of(builder, args[1], Job)
 
-        def emit_blocks(block: Block) -> None:
-            for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
+        def emit_blocks(block: Sized) -> None:
+            for_each_block(builder, job, block.pixels, lambda own: emit_block(builder, target, block, own))
 
-        emit_chosen(builder, number, facts.blocks, emit_blocks)
+        emit_chosen(builder, number, blocks, emit_blocks)
 
-    return types.void(target, types.int64, job), apart("multiply_block", emit)
+    return apart(name, emit)
 
 
 def for_each_block(builder: Builder, job: Job, pixels: int, emit: Callable[[Job], None]) -> None:
@@ -126,10 +142,10 @@ def emit_by_width(
 ) -> None:
     """The code for jobs whose results are sums, and for others."""
     is_wide = builder.icmp_signed("!=", job.is_wide, ir.Constant(I64, 0))
-    with builder.if_else(is_wide, likely=False) as (wide, narrow):
+    with builder.if_else(is_wide, likely=False) as (wide, saturated):
         with wide:
             emit_sums()
-        with narrow:
+        with saturated:
             emit_saturated()
 
 

@@ -30,10 +30,7 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
-    apart,
     bytes_within_quarters,
-    emit_chosen,
-    fields_of,
     lanes_of,
     load,
     load_lanes,
@@ -47,7 +44,7 @@ from ai8xsim.kernels.generated.instructions import (
     variable,
     vector,
 )
-from ai8xsim.kernels.generated.microkernel import Job, for_each_block, input_address, output_address
+from ai8xsim.kernels.generated.microkernel import Job, code_of_blocks, input_address, output_address
 from ai8xsim.kernels.generated.targets import FOUR, LANES, NarrowBlock, Target, target_of
 
 VECTOR = 64  # bytes
@@ -59,16 +56,8 @@ _REPEATED = tuple(lane % FOUR for lane in range(LANES))  # a quarter in all quar
 def multiply_narrow_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
     """Compute blocks like number `block` of the target's narrow ones; a group has the inputs that one takes at once."""
     facts = target_of(target.instance_class)
-
-    def emit(builder: Builder, args: list[Value]) -> None:
-        number, fields = args[0], fields_of(builder, args[1], Job)
-
-        def emit_blocks(block: NarrowBlock) -> None:
-            for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
-
-        emit_chosen(builder, number, facts.narrow_blocks, emit_blocks)
-
-    return types.void(target, types.int64, job), apart("multiply_narrow_block", emit)
+    code = code_of_blocks("multiply_narrow_block", facts, facts.narrow_blocks, _emit_block)
+    return types.void(target, types.int64, job), code
 
 
 def _emit_block(builder: Builder, target: Target, block: NarrowBlock, job: Job) -> None:
@@ -148,7 +137,7 @@ class _Packed(NamedTuple):
 
 
 def _packed(builder: Builder, job: Job, sums: list[list[Value]]) -> Iterator[_Packed]:
-    """sums: by every four pixels and four channels.
+    """The activations that sums make, by every four pixels; the sums come by every four pixels and four channels.
 
     Four vectors are packed at once, from as many pixels as it takes to find them.
     """

@@ -29,9 +29,6 @@ from ai8xsim.kernels.generated.instructions import (
     Builder,
     Value,
     after,
-    apart,
-    emit_chosen,
-    fields_of,
     lanes_of,
     load,
     multiply_add_bytes,
@@ -44,8 +41,8 @@ from ai8xsim.kernels.generated.instructions import (
 )
 from ai8xsim.kernels.generated.microkernel import (
     Job,
+    code_of_blocks,
     emit_by_width,
-    for_each_block,
     input_address,
     output_address,
     sums_address,
@@ -68,16 +65,8 @@ class _Sums(NamedTuple):
 def multiply_split_block(typing_context: Any, target: Any, block: Any, job: Any) -> Any:
     """Compute blocks like number `block` of the target's split ones; a group has the inputs that one takes at once."""
     facts = target_of(target.instance_class)
-
-    def emit(builder: Builder, args: list[Value]) -> None:
-        number, fields = args[0], fields_of(builder, args[1], Job)
-
-        def emit_blocks(block: SplitBlock) -> None:
-            for_each_block(builder, fields, block.pixels, lambda job: _emit_block(builder, facts, block, job))
-
-        emit_chosen(builder, number, facts.split_blocks, emit_blocks)
-
-    return types.void(target, types.int64, job), apart("multiply_split_block", emit)
+    code = code_of_blocks("multiply_split_block", facts, facts.split_blocks, _emit_block)
+    return types.void(target, types.int64, job), code
 
 
 def _emit_block(builder: Builder, target: Target, block: SplitBlock, job: Job) -> None:
