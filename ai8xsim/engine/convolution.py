@@ -20,6 +20,7 @@ from ai8xsim.engine.tensor import Border, Offsets, Region, Tensor
 from ai8xsim.engine.tiles import Starts, tile_corners, tile_inputs, tile_outputs, worth_tiles
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.held import MOST, ZERO
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import FOUR, Target
 from ai8xsim.kernels.generated.winograd import plane_starts
@@ -316,14 +317,13 @@ class _Work:
 
     def _fields(self, results: Results) -> dict[str, int]:
         target, (output, _, stage) = self._builder.target, results
-        zero = target.marker.zero
-        least = 0 if stage is not None and stage.activation is Activation.RELU else -128
+        is_rectified = stage is not None and stage.activation is Activation.RELU
         return {
             "is_wide": int(stage is None),
             "channels": output.channels,
             "vectors": packing.vectors_of(target, output.channels),
             "shift": 0 if stage is None else 7 - stage.shift,
-            "floor": zero + least,
+            "ceiling": ZERO if is_rectified else MOST,
         }
 
 

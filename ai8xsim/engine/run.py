@@ -15,6 +15,7 @@ from ai8xsim.engine.outputs import Outputs, first_bytes, layout_of
 from ai8xsim.engine.workers import TOLD, Errand, Handles, Workers
 from ai8xsim.kernels.generated import driver
 from ai8xsim.kernels.generated.handles import first_address, tell_call
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.steps import Handle
 from ai8xsim.kernels.generated.targets import Target
 from ai8xsim.program import Program
@@ -142,7 +143,7 @@ class Engine:
     def new_arena(self) -> Arena:
         """Memory for a run, full of zeros."""
         plan, handles = self._plan, np.zeros(len(Handle), np.int64)
-        values = aligned(np.full(plan.values, self._target.marker.zero, self._target.value))
+        values = aligned(np.full(plan.values, ZERO, self._target.value))
         sums = aligned(np.zeros(plan.sums, np.int32))
         handles[Handle.STEP_COUNT] = len(plan.steps)
         for handle, table in (

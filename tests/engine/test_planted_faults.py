@@ -20,6 +20,7 @@ from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import LANES, Target, available_targets
@@ -208,11 +209,11 @@ def given(name: str, number: Callable[[int], int]) -> Change:
 
 
 def _rounding_half(target: Target, _: Any, __: Any, shift: int | None) -> int:
-    return -(1 << (shift - 1)) if shift else 0
+    return 1 << (shift - 1) if shift else 0
 
 
 def _zero_of_the_result(target: Target, _: Any, __: Any, shift: int | None) -> int:
-    return 0 if shift is None else -target.marker.zero << shift
+    return 0 if shift is None else -ZERO << shift
 
 
 def _operands_reversed(draft: Draft) -> Draft:
@@ -228,10 +229,10 @@ def _written_in_reverse(draft: Draft) -> Draft:
     return replace(draft, pixels=np.stack([draft.pixels[::-1, 0], draft.pixels[:, 1]], axis=1))
 
 
-def _floor_moved(by: int) -> Fault:
+def _ceiling_moved(by: int) -> Fault:
     def fields(step: Any, *given: Any) -> dict[str, int]:
         found: dict[str, int] = step(*given)
-        return found | {"floor": found["floor"] + by}
+        return found | {"ceiling": found["ceiling"] + by}
 
     return replaced(convolution._Work, "_fields", fields)
 
@@ -302,10 +303,6 @@ class Planted:
     is_one: Callable[[Target], bool] = lambda target: True
 
 
-def _holds_offset_values(target: Target) -> bool:
-    return target.marker.zero != 0
-
-
 def _without_gap(draft: Draft) -> Draft:
     return replace(draft, fields=draft.fields | {"all_groups": draft.fields["groups"]})
 
@@ -363,15 +360,14 @@ def _deals_out_channels(target: Target) -> bool:
 
 FAULTS: dict[str, Planted] = {
     "zero offset not compensated": Planted(
-        started(lambda target, weight_ok, *_: target.marker.zero * weight_ok.sum(axis=1, dtype=np.int64)),
-        _holds_offset_values,
+        started(lambda _, weight_ok, *__: ZERO * weight_ok.sum(axis=1, dtype=np.int64))
     ),
-    "zero offset missing in the result": Planted(started(_zero_of_the_result), _holds_offset_values),
+    "zero offset missing in the result": Planted(started(_zero_of_the_result)),
     "rounding half missing": Planted(started(_rounding_half)),
     "sums one too large": Planted(started(lambda *_: 1)),
-    "bias counted by 127": Planted(started(lambda _, __, bias, ___: 0 if bias is None else -bias)),
-    "floor one higher": Planted(_floor_moved(1)),
-    "floor one lower": Planted(_floor_moved(-1)),
+    "bias counted by 127": Planted(started(lambda _, __, bias, ___: 0 if bias is None else bias)),
+    "ceiling one higher": Planted(_ceiling_moved(1)),
+    "ceiling one lower": Planted(_ceiling_moved(-1)),
     "border smaller by one": Planted(replaced(lower, "border_for", _border_smaller_by_one)),
     "borders not filled": Planted(drafted(Kind.FILL, _fills_no_borders)),
     "taps in rows too short": Planted(replaced(taps, "tap_offsets", _one_row_step_less)),

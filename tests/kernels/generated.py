@@ -34,12 +34,12 @@ def memory(target: Target, values: Array, first: int = OUTSIDE) -> Memory:
 
 def held(target: Target, numbers: Array) -> Array:
     """Numbers as memory holds them."""
-    return (numbers.astype(np.int64) + target.marker.zero).astype(target.value)
+    return (127 - numbers.astype(np.int64)).astype(target.value)
 
 
 def numbers(target: Target, values: Array) -> Array:
     """What memory holds as numbers."""
-    return np.asarray(values.astype(np.int64) - target.marker.zero)
+    return np.asarray(127 - values.astype(np.int64))
 
 
 def address_of(array: Array, index: int = 0) -> int:

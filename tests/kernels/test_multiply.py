@@ -152,7 +152,7 @@ class Work:
             passed_over=self.case.passed_over * (group_bytes or 4 * self.step),
             starts=address_of(starts),
             shift=self.case.shift or 0,
-            floor=self.target.marker.zero + self.case.floor,
+            ceiling=127 - self.case.floor,
             width=self.width,
             is_wide=int(self.case.shift is None),
             input_step=self.input_step,
@@ -322,7 +322,8 @@ def test_the_largest_sums_of_split_blocks_are_exact(target: Target, shift: int |
 
 @pytest.mark.parametrize("target", available_targets(), ids=lambda target: target.name)
 @pytest.mark.parametrize("shift", range(23))
-def test_every_shift_is_exact_where_results_change(target: Target, shift: int) -> None:
+@pytest.mark.parametrize("floor", [-128, 0])
+def test_every_shift_is_exact_where_results_change(target: Target, shift: int, floor: int) -> None:
     """What memory holds of sums, here their starts: at every bound of 16 bits and of a result that is not saturated."""
     bounds = np.array([-(2**31), -(2**16), -(2**15), 0, 2**15, 2**16, 255 << shift, 256 << shift, 2**31 - 1])
     steps = np.array([0, 1, 127, 128, 254, 255])[:, None] << shift
@@ -332,13 +333,12 @@ def test_every_shift_is_exact_where_results_change(target: Target, shift: int) -
         width = block.vectors * target.lanes
         for first in range(0, len(edges), width):
             sums = np.resize(edges[first:], width).astype(np.int32)
-            case = Case(0, 0, 1, 0, shift, -128, False)
+            case = Case(0, 0, 1, 0, shift, floor, False)
             work = Work(target, case, block.pixels, width)
             starts = packing.in_lane_order(target, sums, is_wide=False)
             multiply(target.marker, number, work.job(0, np.zeros(0, np.uint8), starts))
             stored = work.outputs[OUTSIDE + work.pixels[:, 0, None] + np.arange(width)]
-            least, most = target.marker.zero - 128, target.marker.zero + 127
-            assert (stored == (sums >> shift).clip(least, most)).all()
+            assert (stored == (sums >> shift).clip(0, 127 - floor)).all()
 
 
 def _with_others_behind(inputs: int, case: Case, weight_otr: Array, groups: int) -> tuple[Array, int]:

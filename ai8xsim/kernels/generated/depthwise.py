@@ -125,14 +125,12 @@ def _products_of_fours(
 
 
 def _widened(builder: Builder, target: Target, address: Value) -> Value:
-    kind = vector(I32, target.lanes)
-    if target.marker.zero:
-        return builder.zext(load(builder, address, vector(I8, target.lanes)), kind)
-    return builder.sext(load(builder, address, vector(I16, target.lanes)), kind)
+    kept = vector(I8 if target.value_bytes == 1 else I16, target.lanes)
+    return builder.zext(load(builder, address, kept), vector(I32, target.lanes))
 
 
 def _store_activations(builder: Builder, target: Target, job: Job, rows: Rows) -> None:
-    packed = pack_rows(builder, rows, job.shift, builder.trunc(job.floor, I32))
+    packed = pack_rows(builder, rows, job.shift, job.ceiling)
     ordered = [_bytes_in_order(builder, octets) for octets in packed]
     store_packed(builder, target, job, ordered, (len(rows), FOUR))
 
@@ -153,7 +151,8 @@ def _store_sums(builder: Builder, target: Target, job: Job, rows: Rows) -> None:
         for part in range(0, FOUR * lanes, lanes):
             by_channel = [channel % FOUR * lanes + channel // FOUR for channel in range(part, part + lanes)]
             with builder.if_then(builder.icmp_signed(">", job.width, ir.Constant(I64, part))):
-                store(builder, lanes_of(builder, every, by_channel), after(builder, address, 4 * part))
+                sums = builder.neg(lanes_of(builder, every, by_channel))
+                store(builder, sums, after(builder, address, 4 * part))
 
 
 def _one_behind_another(builder: Builder, left: Value, right: Value) -> Value:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from llvmlite import ir
 from numba.core import cgutils as _cgutils
 
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.targets import FOUR, Target
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -285,18 +286,12 @@ def held_in_memory(builder: Builder, target: Target, numbers: Value) -> Value:
     fitted = numbers
     if width != element.width:
         fitted = builder.trunc(numbers, kind) if width > element.width else builder.sext(numbers, kind)
-    return builder.add(fitted, splat_constant(element, target.marker.zero % 256, numbers.type.count))
+    return builder.sub(splat_constant(element, ZERO, numbers.type.count), fitted)
 
 
-def maximum(builder: Builder, left: Value, right: Value, signed: bool) -> Value:
-    """Lane by lane the larger value."""
-    compare = builder.icmp_signed if signed else builder.icmp_unsigned
-    return builder.select(compare(">", left, right), left, right)
-
-
-def minimum(builder: Builder, left: Value, right: Value) -> Value:
-    """Lane by lane the smaller value, signed."""
-    return builder.select(builder.icmp_signed("<", left, right), left, right)
+def least(builder: Builder, left: Value, right: Value) -> Value:
+    """Lane by lane the smaller of two values without a sign."""
+    return builder.select(builder.icmp_unsigned("<", left, right), left, right)
 
 
 def shifted_right(builder: Builder, sums: Value, count: Value) -> Value:
@@ -327,20 +322,17 @@ def channel_order(target: Target, vectors: int) -> list[int]:
     return order
 
 
-def pack(builder: Builder, target: Target, sums: list[Value], floor: Value) -> list[Value]:
-    """The sums of a pixel as activations in channel order: at least the floor, at most 127, as memory holds them.
-
-    floor: a 32-bit integer, as memory holds it.
-    """
+def pack(builder: Builder, target: Target, sums: list[Value], ceiling: Value) -> list[Value]:
+    """The sums of a pixel as activations in channel order, from 0 to the ceiling."""
     packed, at = [], 0
     for dealt in _packed_together(target, len(sums)):
         wide = _pack_two(builder, target, sums[at : at + 2]) if dealt == 2 else sums[at]
-        packed.append(_bounded(builder, target, wide, floor))
+        packed.append(_bounded(builder, target, wide, ceiling))
         at += dealt
     return packed
 
 
-def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
+def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, ceiling: Value) -> list[Value]:
     """The sums of each pixel as activations in channel order, pixel by pixel, in vectors of 64 bytes.
 
     A vector comes of four vectors of 16 sums; pixels that have one or two share it. Of three, the last 16 bytes mean
@@ -348,14 +340,8 @@ def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, floor: 
     """
     own = len(rows[0])  # of the four words in a quarter
     by_pixel = sorted(range(16), key=lambda word: word % PACKED // own)
-    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_rows(builder, rows, shift, floor)]
+    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_rows(builder, rows, shift, ceiling)]
     return [builder.bitcast(lanes_of(builder, mixed, by_pixel), vector(I8, 64)) for mixed in words]
-
-
-def at_least(builder: Builder, octets: Value, floor: Value) -> Value:
-    """Unsigned bytes, none below the floor."""
-    least = splat(builder, builder.trunc(floor, I8), octets.type.count)
-    return maximum(builder, octets, least, signed=False)
 
 
 def lanes_of(builder: Builder, values: Value, places: list[int]) -> Value:
@@ -373,42 +359,74 @@ def _packed_together(target: Target, vectors: int) -> list[int]:
     return [2] * (vectors // 2) + [1] * (vectors % 2)
 
 
-def pack_rows(builder: Builder, rows: list[list[Value]], shift: Value, floor: Value) -> list[Value]:
-    """Sums, shifted right, saturated to 0..255 and not below the floor, in vectors of 64 bytes.
+def pack_rows(builder: Builder, rows: list[list[Value]], shift: Value, ceiling: Value) -> list[Value]:
+    """Sums, shifted right, saturated to 0..ceiling, in vectors of 64 bytes.
 
     Each comes of four vectors of 16 sums: of one row, or of as many rows as it takes to find them; the last ones may
     be fewer. A quarter of the result has the four words that the quarters of those vectors became.
-
-    A shift of 1 to 8 bits comes after sums are saturated to 0..65535, and so acts on half as many vectors: what is
-    cut off there is beyond 255 after the shift, too.
     """
     octets, together = vector(I8, 64), PACKED // len(rows[0])
     shared = [rows[first : first + together] for first in range(0, len(rows), together)]
     fours = [[sums for row in part for sums in row] for part in shared]
     filled = [four + four[:1] * (PACKED - len(four)) for four in fours]
     packed = [variable(builder, ir.Constant(octets, ir.Undefined)) for _ in fours]
-    is_short = builder.icmp_unsigned("<", builder.sub(shift, ir.Constant(I64, 1)), ir.Constant(I64, 8))
-    with builder.if_else(is_short) as (short, long):
-        for branch, pack_pair in ((short, _pair_shifted), (long, _pair_of_shifted)):
-            with branch:
-                for four, place in zip(filled, packed, strict=True):
-                    pairs = [pack_pair(builder, four[at : at + 2], shift) for at in (0, 2)]
-                    builder.store(_call(builder, "llvm.x86.avx512.packuswb.512", octets, pairs), place)
-    return [at_least(builder, builder.load(place), floor) for place in packed]
+
+    def emit(pack_four: _PackFour) -> None:
+        for four, place in zip(filled, packed, strict=True):
+            builder.store(pack_four(builder, four, shift, ceiling), place)
+
+    is_rectified = builder.icmp_unsigned("==", ceiling, ir.Constant(I64, ZERO))
+    is_usual = builder.and_(is_rectified, _is_one_to(builder, shift, 9))
+    with builder.if_else(is_usual, likely=True) as (usual, other):
+        with usual:
+            emit(_pack_rectified)
+        with other, builder.if_else(_is_one_to(builder, shift, 8)) as (short, long):
+            with short:
+                emit(_pack_short)
+            with long:
+                emit(_pack_long)
+    return [builder.load(place) for place in packed]
+
+
+_PackFour = Callable[[Builder, list[Value], Value, Value], Value]
+
+
+def _is_one_to(builder: Builder, count: Value, most: int) -> Value:
+    one = ir.Constant(I64, 1)
+    return builder.icmp_unsigned("<", builder.sub(count, one), ir.Constant(I64, most))
+
+
+def _pack_rectified(builder: Builder, four: list[Value], shift: Value, _: Value) -> Value:
+    """For shifts of 1 to 9 bits and a ceiling of 127, where packing into signed bytes saturates."""
+    pairs = [_pair_shifted(builder, four[at : at + 2], shift) for at in (0, 2)]
+    return _call(builder, "llvm.x86.avx512.packsswb.512", vector(I8, 64), pairs)
+
+
+def _pack_short(builder: Builder, four: list[Value], shift: Value, _: Value) -> Value:
+    """For shifts of 1 to 8 bits and a ceiling of 255."""
+    pairs = [_pair_shifted(builder, four[at : at + 2], shift) for at in (0, 2)]
+    return _call(builder, "llvm.x86.avx512.packuswb.512", vector(I8, 64), pairs)
+
+
+def _pack_long(builder: Builder, four: list[Value], shift: Value, ceiling: Value) -> Value:
+    """For any shift and ceiling."""
+    shifted = [shifted_right(builder, values, shift) for values in four]
+    pairs = [
+        _call(builder, "llvm.x86.avx512.packssdw.512", vector(I16, 32), shifted[at : at + 2]) for at in (0, 2)
+    ]
+    octets = _call(builder, "llvm.x86.avx512.packuswb.512", vector(I8, 64), pairs)
+    return least(builder, octets, splat(builder, builder.trunc(ceiling, I8), 64))
 
 
 def _pair_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
-    """Two vectors of sums as one of 16-bit integers, which are shifted."""
+    """Two vectors of sums as one of 16-bit integers, saturated to 0..65535 and then shifted.
+
+    So the shift acts on half as many vectors. What is cut off is beyond 255 after 8 bits, and beyond 127 after 9.
+    """
     shorts = vector(I16, 32)
     pair = _call(builder, "llvm.x86.avx512.packusdw.512", shorts, sums)
     counts = splat(builder, builder.trunc(shift, I16), 32)
     return _call(builder, "llvm.x86.avx512.psrlv.w.512", shorts, [pair, counts])
-
-
-def _pair_of_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
-    """Two vectors of sums, which are shifted, as one of 16-bit integers."""
-    shifted = [shifted_right(builder, values, shift) for values in sums]
-    return _call(builder, "llvm.x86.avx512.packssdw.512", vector(I16, 32), shifted)
 
 
 def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
@@ -416,11 +434,11 @@ def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
     return _call(builder, "llvm.x86.avx2.packssdw", vector(I16, 2 * target.lanes), sums)
 
 
-def _bounded(builder: Builder, target: Target, values: Value, floor: Value) -> Value:
+def _bounded(builder: Builder, target: Target, values: Value, ceiling: Value) -> Value:
     element, lanes = values.type.element, values.type.count
-    least = splat(builder, floor if element == I32 else builder.trunc(floor, element), lanes)
-    most = splat_constant(element, target.marker.zero + 127, lanes)
-    bounded = minimum(builder, maximum(builder, values, least, signed=True), most)
+    none, most = splat_constant(element, 0, lanes), splat(builder, builder.trunc(ceiling, element), lanes)
+    positive = builder.select(builder.icmp_signed(">", values, none), values, none)
+    bounded = least(builder, positive, most)
     kept = I8 if target.value_bytes == 1 else I16
     return bounded if element == kept else builder.trunc(bounded, vector(kept, lanes))
 

@@ -4,7 +4,7 @@ For P pixels and V vectors of L output channels, with the activations a and the 
 
     sum[p][c] = start[c] + a[p][0] * w[c][0] + ... + a[p][K-1] * w[c][K-1]       p < P, c < V * L
 
-and then either the sums as they are, or activations: (sum >> shift), saturated, not below the floor. The rounding
+and then either the sums as they are, or activations: (sum >> shift), saturated, not above the ceiling. The rounding
 and whatever else is constant per channel is part of `start` (see `packing.starts`). Inputs come in runs that lie
 side by side in memory, one for each tap, and are multiplied a group of `products` at a time. Per group:
 
@@ -67,7 +67,7 @@ class Job(NamedTuple):
     passed_over: int  # bytes of weights behind those of each tap
     starts: int  # address of int32: what each sum starts from
     shift: int
-    floor: int  # least activation, as memory holds it
+    ceiling: int  # the most that memory may hold: ZERO with ReLU, otherwise MOST
     width: int  # channels to store, of the block's vectors
     is_together: int  # whether what is packed together, of four pixels or of fewer, lies side by side
     is_wide: int  # whether the sums are stored, not activations
@@ -80,7 +80,7 @@ class Results(NamedTuple):
     outputs: int
     pixels: int  # only the outputs' offsets count
     shift: int
-    floor: int
+    ceiling: int
     width: int
     is_together: int
 
@@ -153,7 +153,7 @@ def _emit_stores(builder: Builder, target: Target, job: Job, sums: list[list[Val
     for pixel, row in enumerate(sums):
         address = sums_address(builder, job, pixel)
         for place, values in enumerate(row):
-            store(builder, values, after(builder, address, 4 * target.lanes * place))
+            store(builder, builder.neg(values), after(builder, address, 4 * target.lanes * place))
 
 
 def sums_address(builder: Builder, job: Job, pixel: int) -> Value:
@@ -224,24 +224,16 @@ def _emit_group(
 
 def emit_activations(builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]]) -> None:
     """Store the activations that each pixel's sums make."""
-    floor = builder.trunc(job.floor, I32)
     if target.masked_stores:
-        _emit_packed(builder, target, job, sums, floor)
+        packed = pack_pixels(builder, sums, job.shift, job.ceiling)
+        store_packed(builder, target, job, packed, (len(sums), len(sums[0])))
         return
     for pixel, row in enumerate(sums):
         place = output_address(builder, target, job, pixel)
         shifted = [shifted_right(builder, values, job.shift) for values in row]
-        for activations in pack(builder, target, shifted, floor):
+        for activations in pack(builder, target, shifted, job.ceiling):
             store(builder, activations, place)
             place = after(builder, place, target.value_bytes * activations.type.count)
-
-
-def _emit_packed(
-    builder: Builder, target: Target, job: Job | Results, sums: list[list[Value]], floor: Value
-) -> None:
-    store_packed(
-        builder, target, job, pack_pixels(builder, sums, job.shift, floor), (len(sums), len(sums[0]))
-    )
 
 
 def store_packed(

@@ -143,7 +143,7 @@ def _packed(builder: Builder, job: Job, sums: list[list[Value]]) -> Iterator[_Pa
     """
     fours = len(sums[0])
     together = FOUR // fours
-    packed = pack_rows(builder, sums, job.shift, job.floor)
+    packed = pack_rows(builder, sums, job.shift, job.ceiling)
     words = [builder.bitcast(octets, vector(I32, LANES)) for octets in packed]
     for row in range(len(sums)):
         number, place = divmod(row, together)

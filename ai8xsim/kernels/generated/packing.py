@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.targets import CHAINS, FOUR, LANES, TILE_VECTORS, Target
 from ai8xsim.kernels.generated.winograd import PRODUCTS, transform_kernels
@@ -166,17 +167,16 @@ def starts(target: Target, weight_ok: Int8, bias: NDArray[Any] | None, shift: in
 
     weight_ok: all weights of each output.   shift: bits that are shifted out, or None where sums are kept.
 
-    128 times the bias; less zero * sum(weights), since memory holds a + zero; plus, where the sum becomes an
-    activation, half of the last bit kept, which makes the shift round half up, and zero in the unit of the result.
+    The formula is that of `held`; where sums are kept, they are negative, since what is held is.
     """
     outputs = len(weight_ok)
     found = np.zeros(vectors_of(target, outputs) * target.lanes, np.int64)
-    found[:outputs] = -target.marker.zero * weight_ok.sum(axis=1, dtype=np.int64)
+    found[:outputs] = -ZERO * weight_ok.sum(axis=1, dtype=np.int64)
     if bias is not None:
-        found[:outputs] += 128 * bias.astype(np.int64)
+        found[:outputs] -= 128 * bias.astype(np.int64)
     if shift is not None:
-        found += target.marker.zero << shift
-        found += 1 << (shift - 1) if shift > 0 else 0
+        half = 1 << (shift - 1) if shift > 0 else 0
+        found += ((ZERO + 1) << shift) - 1 - half
     return found.astype(np.int32)
 
 

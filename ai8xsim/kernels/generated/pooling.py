@@ -8,6 +8,7 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.instructions import (
     I8,
     I16,
@@ -21,8 +22,8 @@ from ai8xsim.kernels.generated.instructions import (
     fields_of,
     held_in_memory,
     in_vectors,
+    least,
     load,
-    maximum,
     moved,
     splat,
     splat_constant,
@@ -55,7 +56,7 @@ class PoolJob(NamedTuple):
 
 @intrinsic
 def take_maximum(typing_context: Any, target: Any, job: Any) -> Any:
-    """Write the maximum over the taps of each pixel, channel by channel."""
+    """Write the maximum over the taps of each pixel, channel by channel: the least of what memory holds."""
     facts = target_of(target.instance_class)
 
     def generate(context: Any, builder: Builder, signature: Any, args: list[Value]) -> Value:
@@ -151,25 +152,21 @@ def _emit_pixels(builder: Builder, target: Target, window: _Window, emit: Any) -
 
 
 def _emit_maximum(builder: Builder, target: Target, window: _Window, start: Value) -> Value:
-    is_signed = target.marker.zero == 0
     kind = _held(target, window.lanes)
     return _reduced(
         builder,
         target,
         window,
         lambda offset: load(builder, builder.add(start, offset), kind),
-        lambda best, seen: maximum(builder, seen, best, signed=is_signed),
+        lambda best, seen: least(builder, seen, best),
     )
 
 
 def _emit_squares(builder: Builder, target: Target, job: PoolJob, channels: int) -> None:
-    """First the larger of two rows, then of two pixels, which vectors of even and of odd ones bring together."""
+    """First the least of two rows, then of two pixels, which vectors of even and of odd ones bring together."""
     lanes = _LANES[0] // target.value_bytes
     rows = [_offset(builder, target, after(builder, job.taps, OFFSET_BYTES * tap)) for tap in (0, 2)]
     vectors = 2 * _USUAL * channels // lanes
-
-    def larger(one: Value, other: Value) -> Value:
-        return maximum(builder, one, other, signed=target.marker.zero == 0)
 
     with cgutils.for_range(builder, builder.udiv(job.pixel_count, ir.Constant(I64, _USUAL))) as four:
         offsets = builder.add(job.pixels, times(builder, four.index, 2 * OFFSET_BYTES * _USUAL))
@@ -177,13 +174,13 @@ def _emit_squares(builder: Builder, target: Target, job: PoolJob, channels: int)
         place = moved(builder, job.outputs, offsets, target.value_bytes)
         starts = [builder.add(start, row) for row in rows]
         pairs = [[after(builder, row, _LANES[0] * at) for row in starts] for at in range(vectors)]
-        folded = [larger(*(load(builder, at, _held(target, lanes)) for at in pair)) for pair in pairs]
+        folded = [least(builder, *(load(builder, at, _held(target, lanes)) for at in pair)) for pair in pairs]
         for number in range(vectors // 2):
             halves = [
                 _every_other_pixel(builder, folded[2 * number : 2 * number + 2], channels, first)
                 for first in (0, 1)
             ]
-            store(builder, larger(*halves), after(builder, place, _LANES[0] * number))
+            store(builder, least(builder, *halves), after(builder, place, _LANES[0] * number))
 
 
 def _every_other_pixel(builder: Builder, pair: Sequence[Value], channels: int, first: int) -> Value:
@@ -196,16 +193,15 @@ def _every_other_pixel(builder: Builder, pair: Sequence[Value], channels: int, f
 def _emit_average(builder: Builder, target: Target, window: _Window, start: Value) -> Value:
     job, lanes = window.job, window.lanes
     numbers, kind = vector(I32, lanes), _held(target, lanes)
-    widen = builder.sext if target.marker.zero == 0 else builder.zext
     held = _reduced(
         builder,
         target,
         window,
-        lambda offset: widen(load(builder, builder.add(start, offset), kind), numbers),
+        lambda offset: builder.zext(load(builder, builder.add(start, offset), kind), numbers),
         builder.add,
     )
-    zeros = builder.trunc(times(builder, job.tap_count, target.marker.zero), I32)
-    total = builder.sub(held, splat(builder, zeros, lanes))
+    zeros = builder.trunc(times(builder, job.tap_count, ZERO), I32)
+    total = builder.sub(splat(builder, zeros, lanes), held)
     none = splat_constant(I32, 0, lanes)
     is_negative = builder.icmp_signed("<", total, none)
     magnitude = builder.select(is_negative, builder.sub(none, total), total)

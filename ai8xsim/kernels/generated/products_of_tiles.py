@@ -96,7 +96,7 @@ def _put_together(run: Run, step: Step, tiles: Range, matrices: Matrices) -> Non
                 value_address(run, output + channel),
                 pixels,
                 step.shift,
-                step.floor,
+                step.ceiling,
                 step.channels - channel,
                 step.is_together,
             )

@@ -141,13 +141,13 @@ def _mixed(builder: Builder, pair: tuple[Value, Value], lanes: Lanes) -> Value:
 
 def _emit_stores(builder: Builder, job: Job, block: SplitBlock, sums: _Sums) -> None:
     for values, pixels, channels in zip(*sums, strict=True):
-        ordered = lanes_of(builder, values, np.lexsort((channels, pixels)).tolist())
+        ordered = lanes_of(builder, builder.neg(values), np.lexsort((channels, pixels)).tolist())
         places = [sums_address(builder, job, int(pixel)) for pixel in np.unique(pixels)]
         _deal_out(builder, ordered, block.channels, places)
 
 
 def _emit_activations(builder: Builder, target: Target, job: Job, block: SplitBlock, sums: _Sums) -> None:
-    packed = pack_rows(builder, [[values] for values in sums.vectors], job.shift, job.floor)
+    packed = pack_rows(builder, [[values] for values in sums.vectors], job.shift, job.ceiling)
     together = PACKED * block.lanes  # pixels
     for number, octets in enumerate(packed):
         pixels = range(number * together, min((number + 1) * together, block.pixels))

@@ -66,7 +66,7 @@ STEP = np.dtype(
             "all_groups",
             "starts",  # its first start
             "shift",
-            "floor",  # least activation, as memory holds it
+            "ceiling",  # the most that memory may hold of an activation
             "activation",
             "operation",  # of COMBINE; of AVERAGE whether it rounds
             "counter",  # where it counts saturated values; -1 nowhere

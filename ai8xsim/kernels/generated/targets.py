@@ -76,11 +76,9 @@ class TileBlocks(NamedTuple):
 
 
 class Avx512Vnni(NamedTuple):
-    """Marks compiled functions for AVX-512 VNNI; like every marker it tells how memory holds a zero, the lanes of
-    a vector, the most vectors in a block; of depthwise blocks the pixels, the vectors of sums, and the bytes of a
-    channel's weight."""
+    """Marks compiled functions for AVX-512 VNNI; like every marker it tells the lanes of a vector, the most vectors
+    in a block; of depthwise blocks the pixels, the vectors of sums, and the bytes of a channel's weight."""
 
-    zero: int = 128
     lanes: int = 16
     most_vectors: int = 4
     channel_pixels: int = 6
@@ -91,7 +89,6 @@ class Avx512Vnni(NamedTuple):
 class AvxVnni(NamedTuple):
     """Marks compiled functions for AVX-VNNI."""
 
-    zero: int = 128
     lanes: int = 8
     most_vectors: int = 2
     channel_pixels: int = 4
@@ -102,7 +99,6 @@ class AvxVnni(NamedTuple):
 class Avx2(NamedTuple):
     """Marks compiled functions for AVX2."""
 
-    zero: int = 0
     lanes: int = 8
     most_vectors: int = 2
     channel_pixels: int = 4
@@ -113,7 +109,6 @@ class Avx2(NamedTuple):
 class Generic(NamedTuple):
     """Marks compiled functions for vectors of 128 bits in general: SSE2, NEON."""
 
-    zero: int = 0
     lanes: int = 4
     most_vectors: int = 2
     channel_pixels: int = 4
@@ -130,8 +125,7 @@ class Target:
 
     marker: an argument of compiled functions; its type chooses the instructions.   features: what LLVM must offer.
     products: values that one lane (a 32-bit sum) multiplies and adds at once.
-    value: how memory holds an activation. uint8 holds a + 128, since vpdpbusd multiplies unsigned activations with
-    signed weights; the constant 128 * sum(weights) is taken off the bias beforehand.
+    value: the type in which memory holds activations (see `held`).
     masked_stores: whether a vector's first bytes can be stored alone.
     blocks: the shapes of blocks, by the number of vectors, and the largest first.   tile_blocks: those of
     tiles, likewise.   narrow_blocks: for few output channels, by their number.   split_blocks: likewise, by the lanes

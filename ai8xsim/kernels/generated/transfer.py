@@ -7,6 +7,7 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.instructions import (
     I8,
     I16,
@@ -138,9 +139,9 @@ def _emit_copy(builder: Builder, places: list[Value], sizes: tuple[int, int], ch
 
 def _numbers(builder: Builder, target: Target, values: Value) -> Value:
     """What memory holds as numbers; the reverse of `held_in_memory`."""
-    if target.value_bytes == 1:
-        return builder.sub(values, splat_constant(I8, target.marker.zero, values.type.count))
-    return builder.trunc(values, vector(I8, values.type.count))
+    octets = vector(I8, values.type.count)
+    held = values if values.type == octets else builder.trunc(values, octets)
+    return builder.sub(splat_constant(I8, ZERO, values.type.count), held)
 
 
 def _loaded(builder: Builder, planes: Value, channels: int, pixels: int) -> list[Value]:

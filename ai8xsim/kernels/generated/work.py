@@ -16,6 +16,7 @@ from ai8xsim.kernels.generated.handles import (
     value_bytes,
     values_at,
 )
+from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.pooling import PoolJob, take_average, take_maximum, take_maximum_of_squares
 from ai8xsim.kernels.generated.products import multiply_depthwise, multiply_few, multiply_pixels
 from ai8xsim.kernels.generated.products_of_tiles import multiply_tiles
@@ -91,7 +92,7 @@ def _requantize(run: Run, step: Step, pixels: Range) -> int:
             saturated += shift_right(sums, step.shift, step.activation, values)
         else:
             saturated += shift_left(sums, -step.shift, step.activation, values)
-        _offset(values, run.target.zero)
+        _hold(values)
     return saturated
 
 
@@ -102,18 +103,18 @@ def _combine(run: Run, step: Step, pixels: Range) -> int:
     for pixel in range(pixels[0], pixels[1]):
         for operand in range(step.tap_count):
             source = _input(run.plan, step, pixel, 1 + operand) + offset_at(run.plan, step.taps + operand)
-            _fold(values_at(run, source, step.channels), run.target.zero, step.operation, operand, line)
+            _fold(values_at(run, source, step.channels), step.operation, operand, line)
         values = values_at(run, _output(run.plan, step, pixel), step.channels)
         saturated += shift_left(line, 0, 0, values)
-        _offset(values, run.target.zero)
+        _hold(values)
     return saturated
 
 
 @compiled_part
-def _fold(values: Array, zero: int, operation: int, operand: int, line: Array) -> None:
+def _fold(values: Array, operation: int, operand: int, line: Array) -> None:
     """Fold an operand into the line; the first one stands."""
     for i in range(len(line)):
-        value = values[i] - zero
+        value = ZERO - values[i]
         if operand == 0:
             line[i] = value
         elif operation == 0:
@@ -300,7 +301,7 @@ def _stack(run: Run, step: Step, pixels: Range) -> None:
 def _fill(run: Run, step: Step, pixels: Range) -> None:
     for pixel in range(pixels[0], pixels[1]):
         output, length = _output(run.plan, step, pixel), offset_at(run.plan, step.pixels + 2 * pixel + 1)
-        values_at(run, output, length)[:] = run.target.zero
+        values_at(run, output, length)[:] = ZERO
 
 
 @compiled_part
@@ -311,7 +312,7 @@ def _roll(run: Run, step: Step, pixels: Range) -> None:
         values = values_at(run, _output(run.plan, step, pixel), step.channels)
         for i in range(kept):
             values[i] = values[i + step.shift]
-        values[kept:] = run.target.zero
+        values[kept:] = ZERO
 
 
 @compiled_part
@@ -340,10 +341,10 @@ def _wide(value: int, activation: int) -> int:
 
 
 @compiled_part
-def _offset(values: Array, zero: int) -> None:
+def _hold(values: Array) -> None:
     """Bring numbers into the form in which memory holds them; a byte wraps round."""
     for i in range(len(values)):
-        values[i] = values[i] + zero
+        values[i] = ZERO - values[i]
 
 
 @inlined
