@@ -326,8 +326,8 @@ def pack(builder: Builder, target: Target, sums: list[Value], ceiling: Value) ->
     """The sums of a pixel as activations in channel order, from 0 to the ceiling."""
     packed, at = [], 0
     for dealt in _packed_together(target, len(sums)):
-        wide = _pack_two(builder, target, sums[at : at + 2]) if dealt == 2 else sums[at]
-        packed.append(_bounded(builder, target, wide, ceiling))
+        wide = _pack_two(builder, target, sums[at : at + 2]) if dealt == 2 else _positive(builder, sums[at])
+        packed.append(_limited(builder, target, wide, ceiling))
         at += dealt
     return packed
 
@@ -430,17 +430,21 @@ def _pair_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
 
 
 def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
-    """Two vectors of sums, saturated to 16 bits, in one."""
-    return _call(builder, "llvm.x86.avx2.packssdw", vector(I16, 2 * target.lanes), sums)
+    """Two vectors of sums, saturated to 0..65535, in one."""
+    return _call(builder, "llvm.x86.avx2.packusdw", vector(I16, 2 * target.lanes), sums)
 
 
-def _bounded(builder: Builder, target: Target, values: Value, ceiling: Value) -> Value:
+def _positive(builder: Builder, sums: Value) -> Value:
+    none = splat_constant(sums.type.element, 0, sums.type.count)
+    return builder.select(builder.icmp_signed(">", sums, none), sums, none)
+
+
+def _limited(builder: Builder, target: Target, values: Value, ceiling: Value) -> Value:
+    """Values without a sign, not above the ceiling, in the type that memory has."""
     element, lanes = values.type.element, values.type.count
-    none, most = splat_constant(element, 0, lanes), splat(builder, builder.trunc(ceiling, element), lanes)
-    positive = builder.select(builder.icmp_signed(">", values, none), values, none)
-    bounded = least(builder, positive, most)
+    limited = least(builder, values, splat(builder, builder.trunc(ceiling, element), lanes))
     kept = I8 if target.value_bytes == 1 else I16
-    return bounded if element == kept else builder.trunc(bounded, vector(kept, lanes))
+    return limited if element == kept else builder.trunc(limited, vector(kept, lanes))
 
 
 def bytes_within_quarters(builder: Builder, values: Value, places: Value) -> Value:
