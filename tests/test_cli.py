@@ -17,18 +17,9 @@ from ai8xsim.network.keys import TABLES
 from ai8xsim.report.memory_map import print_memory_map
 from ai8xsim.report.terminal import print_trace
 from ai8xsim.trace import digest_of
+from tests.command_line import Shown, ai8xsim, ai8xsim_apart
 
 FINE, CONTENT, USAGE, BUG = 0, 1, 2, 3
-
-
-def ai8xsim(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ai8xsim", *map(str, words)]
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    shown = subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False
-    )
-    assert "Traceback" not in shown.stderr
-    return shown
 
 
 @pytest.fixture
@@ -42,13 +33,13 @@ def work(digits: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def simulate(work: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def simulate(work: Path, *words: object) -> Shown:
     return ai8xsim("simulate", "network.yaml", "--checkpoint", "checkpoint.pth.tar", *words, cwd=work)
 
 
 def test_version_and_help() -> None:
-    assert ai8xsim("--version").stdout.split()[-1] == __version__
-    shown = ai8xsim("--help").stdout
+    assert ai8xsim_apart("--version").stdout.split()[-1] == __version__
+    shown = ai8xsim_apart("--help").stdout
     assert all(command in shown for command in ("demo", "explain", "simulate"))
     assert "--checkpoint" in ai8xsim("simulate", "--help").stdout
 
@@ -76,7 +67,7 @@ def test_everything_can_come_through_pipes(work: Path) -> None:
     files = [work / name for name in ("network.yaml", "checkpoint.pth.tar", "sample.npy")]
     (work / "pipes").mkdir()
     network, checkpoint, sample = (piped(path, work / "pipes")[0] for path in files)
-    shown = ai8xsim("check", network, "--checkpoint", checkpoint, "--sample", sample, "--map")
+    shown = ai8xsim_apart("check", network, "--checkpoint", checkpoint, "--sample", sample, "--map")
     assert shown.returncode == FINE, shown.stderr
     assert "no faults" in shown.stdout
     assert "bias memory" in shown.stdout
@@ -408,7 +399,7 @@ def test_explain_knows_every_key_and_code() -> None:
 
 
 def test_demo_compares_every_layer_with_pytorch() -> None:
-    shown = ai8xsim("demo")
+    shown = ai8xsim_apart("demo")
     assert shown.returncode == FINE
     assert "every bit of every layer is equal" in shown.stdout
     assert "accuracy:" in shown.stdout

@@ -1,8 +1,6 @@
 """Planted faults: each is found at the layer where it lies, with the cause that it is."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from ai8xsim.compare.causes import diagnose
 from ai8xsim.compare.measures import Observed, observed
 from ai8xsim.compare.model import Factory, match, observe, trained_model
 from ai8xsim.compare.operators import Arithmetic, Run, computed
+from tests.command_line import Shown, ai8xsim
 
 NETWORK = """
 arch: tiny
@@ -116,10 +115,9 @@ class Project:
         found = diagnose(program, self.values, matched.layers, stored)
         return [f"{d.code}:{d.message.split('`')[1]}" for d in found]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ai8xsim", "compare", str(self.network)]
-        files = ["--checkpoint", str(self.checkpoint), "--sample", str(self.sample)]
-        return subprocess.run([*command, *files, *arguments], capture_output=True, text=True, check=False)
+    def run(self, *arguments: str) -> Shown:
+        files = ("--checkpoint", self.checkpoint, "--sample", self.sample)
+        return ai8xsim("compare", self.network, *files, *arguments)
 
 
 @pytest.fixture

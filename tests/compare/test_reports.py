@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ai8xsim.compare.model import Factory
 from ai8xsim.quantize import quantize, save_quantized
 from ai8xsim.report.html import Page, comparison_page
 
+from ..command_line import Shown, ai8xsim
 from ..conftest import ROOT
 from .test_compare import MODEL, NETWORK, SHAPES
 
@@ -28,9 +28,8 @@ DIGITS = ROOT / "networks" / "digits"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ai8xsim", "compare", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+def run(folder: Path, *words: str) -> Shown:
+    return ai8xsim("compare", *words, cwd=folder)
 
 
 def files(folder: Path, coarse: str | None = None) -> tuple[str, ...]:

@@ -1,10 +1,6 @@
 """`ai8xsim check-data` as a person types it, and the pictures that it draws."""
 
-import io
 import json
-import subprocess
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from ai8xsim.cli.app import main
 from ai8xsim.data import CheckPlan, find_dataset
 from ai8xsim.data.check import read_data
 from ai8xsim.data.reading import observe, spread
 from ai8xsim.data.sheet import histogram, picture_of
 
+from ..command_line import Shown, ai8xsim, ai8xsim_apart
 from ..conftest import ROOT
-from ..test_cli import CONTENT, FINE, USAGE, ai8xsim
+from ..test_cli import CONTENT, FINE, USAGE
 from .test_check_data import FOLDED, LOADER, after_normalize
 
 
@@ -30,16 +26,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def check_data(folder: Path, *words: object, name: str = "crops.py:Crops") -> Any:
-    """The command in this process: importing torch anew takes seconds."""
-    words = ("check-data", name, "--data", ".", "--samples", 12, "--workers", 0, *words)
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["ai8xsim", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    return subprocess.CompletedProcess(words, int(stopped.value.code or 0), out.getvalue(), err.getvalue())
+def check_data(folder: Path, *words: object, name: str = "crops.py:Crops") -> Shown:
+    few = ("--data", ".", "--samples", 12, "--workers", 0)
+    return ai8xsim("check-data", name, *few, *words, cwd=folder)
 
 
 def spoilt(folder: Path, old: str, new: str) -> Path:
@@ -63,7 +52,7 @@ def test_a_data_set_without_faults(folder: Path) -> None:
 
 
 def test_a_process_of_its_own_with_workers(folder: Path) -> None:
-    shown = ai8xsim("check-data", "crops.py:Crops", "--data", ".", "--quiet", cwd=folder)
+    shown = ai8xsim_apart("check-data", "crops.py:Crops", "--data", ".", "--quiet", cwd=folder)
     assert (shown.returncode, shown.stdout) == (FINE, "")
     assert "check-data" in ai8xsim("--help").stdout
 

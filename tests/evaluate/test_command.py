@@ -7,45 +7,36 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ai8xsim.cli.app import main
 from ai8xsim.cli.evaluate import _journal_name
+from tests.command_line import Shown, ai8xsim, ai8xsim_apart
 
-Here = Callable[..., tuple[object, str, str]]
 FINE, CONTENT, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def command(name: str, *words: object) -> list[str]:
     files = ("network.yaml", "--checkpoint", "checkpoint.pth.tar", "--dataset", f"my_data.py:{name}")
-    return [sys.executable, "-m", "ai8xsim", "evaluate", *files, "--data", ".", *map(str, words)]
+    return ["evaluate", *files, "--data", ".", *map(str, words)]
 
 
-def evaluate(folder: Path, *words: object, name: str = "HeldOut") -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    shown = subprocess.run(
-        command(name, *words),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment,
-        timeout=120,
-        check=False,
-    )
-    assert "Traceback" not in shown.stderr
-    return shown
+def evaluate(folder: Path, *words: object, name: str = "HeldOut") -> Shown:
+    return ai8xsim(*command(name, *words), cwd=folder)
 
 
 def started(folder: Path, seconds_a_sample: float, *words: object) -> subprocess.Popen[str]:
     """A run that has finished some slices, and not all."""
     environment = os.environ | {"SECONDS_A_SAMPLE": str(seconds_a_sample)}
     running = subprocess.Popen(
-        command("HeldOut", *words), cwd=folder, env=environment, text=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", "ai8xsim", *command("HeldOut", *words)],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
     while sum(path.read_bytes().count(b"\n") for path in folder.glob("*.journal")) < 6:
@@ -57,7 +48,7 @@ def started(folder: Path, seconds_a_sample: float, *words: object) -> subprocess
 
 def test_results_are_shown_and_written(folder: Path) -> None:
     files = ("--output", "r.json", "--csv", "samples.csv", "--csv-classes", "classes.csv")
-    shown = evaluate(folder, *files)
+    shown = ai8xsim_apart(*command("HeldOut", *files), cwd=folder)
     assert shown.returncode == FINE
     assert "accuracy: 99.17%, 357 of 360 samples right" in shown.stdout
     assert "360 samples in" in shown.stderr
@@ -139,30 +130,14 @@ def test_a_sample_that_is_not_normalized_leads_to_check_data(folder: Path) -> No
     assert "ai8xsim check-data" in shown.stderr
 
 
-@pytest.fixture
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    """Runs the command in this process: its exit code, stdout and stderr."""
-    monkeypatch.chdir(folder)
-
-    def run(*words: object, name: str = "HeldOut") -> tuple[object, str, str]:
-        monkeypatch.setattr("sys.argv", command(name, *words)[2:])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return ended.value.code, shown.out, shown.err
-
-    return run
-
-
-def test_results_that_cannot_be_written_are_not_lost(here: Here, folder: Path) -> None:
+def test_results_that_cannot_be_written_are_not_lost(folder: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no full device")
-    code, _, said = here("--output", "/dev/full", "--force")
+    code, _, said = evaluate(folder, "--output", "/dev/full", "--force")
     assert code == USAGE
     assert "error: /dev/full: No space left on device" in said
     assert len(list(folder.glob("*.journal"))) == 1
-    code, shown, said = here("--output", "r.json")
+    code, shown, said = evaluate(folder, "--output", "r.json")
     assert code == FINE
     assert "going on after 360 of 360 samples" in said
     assert "all samples were done before" in said
@@ -170,20 +145,20 @@ def test_results_that_cannot_be_written_are_not_lost(here: Here, folder: Path) -
     assert list(folder.glob("*.journal")) == []
 
 
-def test_a_finished_journal_does_not_hide_that_the_data_changed(here: Here, folder: Path) -> None:
-    assert here("--journal", "j")[0] == FINE
+def test_a_finished_journal_does_not_hide_that_the_data_changed(folder: Path) -> None:
+    assert evaluate(folder, "--journal", "j")[0] == FINE
     with np.load(folder / "samples.npz") as stored:
         images, labels = stored["images"], stored["labels"]
     np.savez(folder / "samples.npz", images=images, labels=(labels + 1) % 10)
-    code, shown, said = here("--journal", "j")
+    code, shown, said = evaluate(folder, "--journal", "j")
     assert (code, shown) == (CONTENT, "")
     assert "error[changed-data]: samples 0 to" in said
 
 
-def test_what_users_code_prints_does_not_spoil_the_json(here: Here, folder: Path) -> None:
+def test_what_users_code_prints_does_not_spoil_the_json(folder: Path) -> None:
     file = folder / "my_data.py"
     file.write_text(f"print('imported')\n{file.read_text()}")
-    code, shown, said = here("--json", "--model", "my_model.py:digits", name="Talks")
+    code, shown, said = evaluate(folder, "--json", "--model", "my_model.py:digits", name="Talks")
     assert code == FINE
     assert json.loads(shown)["samples"] == 360
     for line in ("imported", "loading", "asked for the length", "reading 359", "asked for 6"):
@@ -191,36 +166,38 @@ def test_what_users_code_prints_does_not_spoil_the_json(here: Here, folder: Path
 
 
 @pytest.mark.parametrize("name", ["Ends", "NoLength"])
-def test_users_code_that_ends_the_program_or_fails_is_a_fault(here: Here, name: str) -> None:
-    code, shown, said = here(name=name)
+def test_users_code_that_ends_the_program_or_fails_is_a_fault(folder: Path, name: str) -> None:
+    code, shown, said = evaluate(folder, name=name)
     assert (code, shown) == (CONTENT, "")
     assert "error[loader-failed]" in said
     assert "my_data.py" in said
 
 
-def test_without_a_place_for_a_journal_the_run_goes_on(here: Here, folder: Path) -> None:
-    here("--journal", "j")
+def test_without_a_place_for_a_journal_the_run_goes_on(folder: Path) -> None:
+    evaluate(folder, "--journal", "j")
     binding = json.loads((folder / "j").read_bytes().split(b"\n")[1].partition(b" ")[2])
-    _journal_name(binding).mkdir()  # as in a folder that cannot be written, which `root` never sees
-    code, shown, said = here()
+    (
+        folder / _journal_name(binding)
+    ).mkdir()  # as in a folder that cannot be written, which `root` never sees
+    code, shown, said = evaluate(folder)
     assert code == FINE
     assert "357 of 360 samples right" in shown
     assert "warning[no-journal]: no journal can be kept here (" in said
-    assert here("--json")[2] == ""
-    assert here("--journal", _journal_name(binding))[0] == USAGE
+    assert evaluate(folder, "--json")[2] == ""
+    assert evaluate(folder, "--journal", _journal_name(binding))[0] == USAGE
 
 
 @pytest.mark.parametrize(("name", "is_left"), [("OtherLabels", False), ("TooLoud", True)])
-def test_a_run_that_fails_leaves_no_empty_journal(here: Here, folder: Path, name: str, is_left: bool) -> None:
+def test_a_run_that_fails_leaves_no_empty_journal(folder: Path, name: str, is_left: bool) -> None:
     """Sample 5 is in the first slice, sample 17 in the third."""
-    assert here(name=name)[0] == CONTENT
+    assert evaluate(folder, name=name)[0] == CONTENT
     assert bool(list(folder.glob("*.journal"))) == is_left
-    assert here("--journal", "j", name=name)[0] == CONTENT
+    assert evaluate(folder, "--journal", "j", name=name)[0] == CONTENT
     assert (folder / "j").exists()  # it was asked for
 
 
-def test_an_early_control_c_is_told(here: Here, folder: Path) -> None:
-    code, shown, said = here(name="Interrupted")
+def test_an_early_control_c_is_told(folder: Path) -> None:
+    code, shown, said = evaluate(folder, name="Interrupted")
     assert (code, shown, said.splitlines()[-1]) == (INTERRUPTED, "", "interrupted")
     assert list(folder.glob("*.journal")) == []
 
@@ -238,8 +215,8 @@ def test_an_early_control_c_is_told(here: Here, folder: Path) -> None:
         (("--output", "samples.npz"), "exists; --force overwrites it"),
     ],
 )
-def test_wrong_usage(here: Here, words: tuple[Any, ...], text: str) -> None:
-    code, _, said = here(*words)
+def test_wrong_usage(folder: Path, words: tuple[Any, ...], text: str) -> None:
+    code, _, said = evaluate(folder, *words)
     assert code == USAGE
     assert text in said
 
@@ -247,7 +224,7 @@ def test_wrong_usage(here: Here, words: tuple[Any, ...], text: str) -> None:
 def test_without_the_flag_nothing_of_dask_is_imported(folder: Path) -> None:
     probe = (
         "import sys; from ai8xsim.cli.app import cli; "
-        f"cli.main({command('HeldOut', '--quiet')[3:]!r}, standalone_mode=False); "
+        f"cli.main({command('HeldOut', '--quiet')!r}, standalone_mode=False); "
         "print([name for name in sys.modules if name.split('.')[0] in ('dask', 'distributed')])"
     )
     shown = subprocess.run(

@@ -1,7 +1,5 @@
 """What the tests of training share: the digits, a short recipe, the command."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from ai8xsim.data import find_dataset
 from ai8xsim.nn import load_model, setting
 from ai8xsim.train import Data, Goal, Policy, Recipe, Training, seed_generators
 
+from ..command_line import Shown, ai8xsim
 from ..conftest import ROOT
 
 DIGITS = ROOT / "networks" / "digits"
@@ -47,10 +46,9 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def run(
-    folder: Path, *words: str, files: tuple[str, str] = (MODEL, DATASET)
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ai8xsim", "train", *files, "--data", str(DIGITS), "--use-bias"]
-    return subprocess.run(
-        [*command, "--output", str(folder), *words], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+def command(folder: Path, *words: str, files: tuple[str, str] = (MODEL, DATASET)) -> list[str]:
+    return ["train", *files, "--data", str(DIGITS), "--use-bias", "--output", str(folder), *words]
+
+
+def run(folder: Path, *words: str, files: tuple[str, str] = (MODEL, DATASET)) -> Shown:
+    return ai8xsim(*command(folder, *words, files=files), cwd=ROOT)

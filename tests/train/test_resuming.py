@@ -18,8 +18,9 @@ from ai8xsim.nn import load_model, setting
 from ai8xsim.train import Goal, Override, Policy, Training
 from ai8xsim.train.state import FILES, RESUMABLE, read_training
 
+from ..command_line import ai8xsim_apart
 from ..conftest import ROOT
-from .runs import DATASET, DIGITS, MODEL, begin, data, recipe, run, state
+from .runs import DATASET, DIGITS, MODEL, begin, command, data, recipe, state
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
@@ -226,13 +227,13 @@ def test_a_checkpoint_that_would_run_code_does_not(tmp_path: Path) -> None:
 @pytest.mark.deep
 def test_a_killed_training_resumes_to_the_same_checkpoint(tmp_path: Path) -> None:
     options = ("--epochs", "8", "--seed", "5", "--quiet")
-    assert run(tmp_path / "whole", *options).returncode == 0
+    assert ai8xsim_apart(*command(tmp_path / "whole", *options), cwd=ROOT).returncode == 0
     folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "ai8xsim", "train", MODEL, DATASET, "--data", str(DIGITS), "--use-bias"]
-    with subprocess.Popen([*command, "--output", str(folder), *options], cwd=ROOT) as process:
+    words = [sys.executable, "-m", "ai8xsim", *command(folder, *options)]
+    with subprocess.Popen(words, cwd=ROOT) as process:
         while not (folder / "checkpoint.pth.tar").exists():
             time.sleep(0.05)
         time.sleep(1)
         process.send_signal(signal.SIGKILL)
-    assert run(folder, *options, "--resume").returncode == 0
+    assert ai8xsim_apart(*command(folder, *options, "--resume"), cwd=ROOT).returncode == 0
     assert state(folder / "qat_best.pth.tar") == state(tmp_path / "whole" / "qat_best.pth.tar")

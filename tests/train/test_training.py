@@ -21,8 +21,9 @@ from ai8xsim.report.training import EpochTable
 from ai8xsim.train import Data, Epoch, Goal, Override, Policy, Result, Training
 from ai8xsim.train.state import FILES, RESUMABLE, read_training
 
+from ..command_line import ai8xsim_apart
 from ..conftest import ROOT
-from .runs import DATASET, DIGITS, MODEL, begin, data, made, recipe, run
+from .runs import DATASET, DIGITS, MODEL, begin, command, data, made, recipe, run
 
 
 def test_it_learns_and_its_quantized_checkpoint_computes_what_was_trained(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_folded_output_is_unfolded_for_the_labels(tmp_path: Path) -> None:
 
 
 def test_the_command_trains_and_refuses_to_overwrite(tmp_path: Path) -> None:
-    shown = run(tmp_path / "run", "--epochs", "2", "--json")
+    shown = ai8xsim_apart(*command(tmp_path / "run", "--epochs", "2", "--json"), cwd=ROOT)
     assert shown.returncode == 0, shown.stderr
     record = json.loads(shown.stdout)
     assert [epoch["is_quantized"] for epoch in record["epochs"]] == [False, True]
