@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # several share the cores: PyTorch's threads would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes share the cores, where PyTorch's threads would wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ai8xsim import MAX78002, Diagnostic, Options, Program, ResolveError, Simulator, resolve
+from ai8xsim import MAX78002, Device, Diagnostic, Options, Program, ResolveError, Simulator, resolve
 from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
 from ai8xsim.network import parse_network
 
@@ -16,11 +16,13 @@ BUFFERS = """data_buffer:
 """
 
 
-def program(layers: str, shape: tuple[int, ...], *weights: np.ndarray, top: str = "") -> Program:
+def program(
+    layers: str, shape: tuple[int, ...], *weights: np.ndarray, top: str = "", device: Device = MAX78002
+) -> Program:
     reading = parse_network(f"arch: a\ndataset: d\n{top}layers:\n{layers}")
     assert reading.network is not None, reading.diagnostics
     stored = tuple(CheckpointLayer(f"c{i}", f"c{i}.op.weight", w, None, 0, 8) for i, w in enumerate(weights))
-    return resolve(reading.network, Checkpoint("c.pth.tar", "a", 1, stored), MAX78002, shape)
+    return resolve(reading.network, Checkpoint("c.pth.tar", "a", 1, stored), device, shape)
 
 
 def refusal(layers: str, shape: tuple[int, ...], *weights: np.ndarray, top: str = "") -> Diagnostic:
@@ -125,6 +127,8 @@ def test_wrong_arguments_of_ours_are_said_so() -> None:
         Simulator(made).run(np.zeros((2, 4, 4), np.int8), keep="output")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         program("  - {processors: 3, op: none}\n", (1.5, 2, 2))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not its name"):
+        program("  - {processors: 3, op: none}\n", (2, 4, 4), device="MAX78002")  # type: ignore[arg-type]
 
 
 FLATTENED = """
@@ -146,6 +150,14 @@ def test_a_wrong_size_is_looked_for_before_the_layer_that_flattens(pad: str, siz
         f"the sample is 3x{size}x{size}; all layers fit one of 3x{fitting}x{fitting}",
     )
     assert "padding" in found.help
+
+
+def test_of_a_sample_of_another_shape_only_the_first_consequence_is_told() -> None:
+    """Its channels come last: no pool fits a single column, either."""
+    layers = "  - {processors: 1, op: conv2d, pad: 1}\n  - {processors: 1, op: conv2d, pad: 1, max_pool: 2}\n"
+    found = refusal(layers, (8, 8, 1), ones(1, 1, 3, 3), ones(1, 1, 3, 3))
+    assert found.message == "layer 0 reads 8 channels, its weights expect 1"
+    assert "transpose it to (C, H, W)" in found.help
 
 
 def test_no_size_is_named_where_none_would_do() -> None:

@@ -38,7 +38,9 @@ class Groundwork:
 def groundwork(
     network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options
 ) -> Groundwork:
-    """What is known before the sample is; it never raises."""
+    """What is known before the sample is; of faults in files it never raises."""
+    if not isinstance(device, Device):
+        raise TypeError(f"device is {device!r}; give `ai8xsim.MAX78000` or `ai8xsim.MAX78002`, not its name")
     found = _mismatches(network, checkpoint, options)
     path = executed_path(network, options.start_layer, found)
     buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))

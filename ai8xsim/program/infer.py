@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ai8xsim.checkpoint import Checkpoint
 from ai8xsim.device import Device
@@ -15,6 +16,13 @@ LARGEST_SIDE = 352
 LARGEST_LENGTH = 1024
 
 Shape = tuple[int, ...]
+
+
+class Fitting(NamedTuple):
+    """The smallest shape that all layers take, and whether no larger one would do as well."""
+
+    shape: Shape
+    is_fixed: bool
 
 
 def infer_input_shape(
@@ -31,17 +39,17 @@ def infer_input_shape(
     before = {*errors_among([*network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])}
     if before and not ground.is_sound:
         raise ResolveError(by_place(before))
-    shape, tried = _search(ground, checkpoint, before)
+    fitting, tried = _search(ground, checkpoint, before)
     first = _first(ground)
     is_square = first.in_dim is None and first.operation != "conv1d"
     standing = _standing(tried, is_square) if tried else set()
     if standing:
         raise ResolveError(by_place(standing))
-    return shape
+    return fitting.shape if fitting is not None and fitting.is_fixed else None
 
 
-def fitting_shape(ground: Groundwork, checkpoint: Checkpoint) -> Shape | None:
-    """The shape that the layers of a sound groundwork fix; None where no size fits, or any."""
+def fitting_shape(ground: Groundwork, checkpoint: Checkpoint) -> Fitting | None:
+    """The shape that the layers of a sound groundwork take; None where no size fits."""
     return _search(ground, checkpoint, {*errors_among(ground.diagnostics)})[0]
 
 
@@ -52,15 +60,14 @@ def _first(ground: Groundwork) -> LayerDescription:
 
 def _search(
     ground: Groundwork, checkpoint: Checkpoint, before: set[Diagnostic]
-) -> tuple[Shape | None, list[tuple[int, set[Diagnostic]]]]:
-    """The shape that is fixed, if any; if none fits, how far each led into the network, and its faults."""
+) -> tuple[Fitting | None, list[tuple[int, set[Diagnostic]]]]:
+    """The shape that fits, if any; if none does, how far each led into the network, and its faults."""
     first = _first(ground)
     tried = []
     for shape, larger in _candidates(first, _input_channels(first, checkpoint)):
         depth, faults = _faults(ground, shape)
         if not before | faults:
-            is_fixed = first.in_dim is not None or _faults(ground, larger)[1]
-            return (shape if is_fixed else None), []
+            return Fitting(shape, first.in_dim is not None or bool(_faults(ground, larger)[1])), []
         tried.append((depth, before | faults))
     return None, tried
 

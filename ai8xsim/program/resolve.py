@@ -81,16 +81,19 @@ def draft(
 def _with_fitting_size(
     ground: Groundwork, checkpoint: Checkpoint, shape: Shape, found: list[Diagnostic]
 ) -> list[Diagnostic]:
-    """The faults with the size that all layers take, where the sample's size is their only cause."""
+    """What was found; but where another sample would take away all faults, only the first of these, with the size that
+    all layers take."""
     earlier = errors_among([*ground.network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])
     faults = errors_among(found)
     if earlier or not faults or ground.path[0].is_flattened:  # then nothing says which channels a sample has
         return found
     fitting = fitting_shape(ground, checkpoint)
-    if fitting is None or fitting == shape.array_shape:
+    if fitting is None or fitting.shape == shape.array_shape:
         return found
-    why = f"the sample is {shape}; all layers fit one of {'x'.join(map(str, fitting))}"
-    return [replace(d, notes=(*d.notes, why)) if d in faults else d for d in found]
+    why = f"the sample is {shape}; all layers fit one of {'x'.join(map(str, fitting.shape))}"
+    first = next(d for d in found if d in faults)
+    told = replace(first, notes=(*first.notes, why)) if fitting.is_fixed else first
+    return [told if d is first else d for d in found if d is first or d not in faults]
 
 
 def _all(

@@ -113,7 +113,9 @@ PLANTED: dict[str, tuple[list[tuple[str, str]], str, tuple[str, ...]]] = {
     "array": ([after_normalize("image = image.numpy()")], "item-type", (f"160 {ALL}", "NumPy arrays")),
     "no array": ([after_normalize("image = 'photo'")], "item-type", (f"160 {ALL}", "is str", "ToTensor")),
     "sparse tensor": (
-        [after_normalize("image = torch.sparse_coo_tensor(size=(3, 32, 32))")], "item-unreadable", (f"160 {ALL}",),
+        [after_normalize("image = torch.sparse_coo_tensor(size=(3, 32, 32), check_invariants=True)")],
+        "item-unreadable",
+        (f"160 {ALL}",),
     ),
     "not on the CPU": ([after_normalize("image = image.to('meta')")], "item-device", (f"160 {ALL}", "`meta`")),
     "no pair": ([("return image, label", "return image")], "item-structure", (f"160 {ALL}", "is a Tensor")),
