@@ -20,8 +20,8 @@ from ai8xsim.engine.draft import Draft
 from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.activations import channel_order
 from ai8xsim.kernels.generated.held import ZERO
-from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import LANES, Target, available_targets
 from tests.simulator.small_programs import (

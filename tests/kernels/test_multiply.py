@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ai8xsim.kernels.generated import packing
+from ai8xsim.kernels.generated.activations import channel_order
 from ai8xsim.kernels.generated.depthwise import multiply_channels
-from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.microkernel import Job, multiply_block
 from ai8xsim.kernels.generated.narrow import multiply_narrow_block
 from ai8xsim.kernels.generated.split import multiply_split_block

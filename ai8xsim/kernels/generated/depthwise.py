@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.activations import pack_rows
 from ai8xsim.kernels.generated.instructions import (
     I8,
     I16,
@@ -31,7 +32,6 @@ from ai8xsim.kernels.generated.instructions import (
     lanes_of,
     load,
     multiply_add_bytes,
-    pack_rows,
     rolled,
     store,
     times,

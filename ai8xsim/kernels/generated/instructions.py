@@ -12,7 +12,6 @@ from ai8xsim.kernels.generated.held import ZERO
 from ai8xsim.kernels.generated.targets import FOUR, Target
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-PACKED = 4  # vectors of 32-bit integers that become one of bytes
 
 Block = TypeVar("Block")
 
@@ -230,7 +229,7 @@ def multiply_add_bytes(builder: Builder, sums: Value, activations: Value, weight
     lanes = sums.type.count
     octets = vector(I8, 4 * lanes)
     operands = [sums, builder.bitcast(activations, octets), builder.bitcast(weights, octets)]
-    return _call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", sums.type, operands)
+    return call(builder, f"llvm.x86.avx512.vpdpbusd.{32 * lanes}", sums.type, operands)
 
 
 def multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Value, weights: Value) -> Value:
@@ -244,7 +243,7 @@ def multiply_add_pairs(builder: Builder, target: Target, sums: Value, pixel: Val
     numbers, factors = builder.bitcast(pixel, pairs), builder.bitcast(weights, pairs)
     if target.products == 4:
         name = f"llvm.x86.avx512.vpdpwssd.{32 * lanes}"
-        return _call(builder, name, sums.type, [sums, numbers, factors])
+        return call(builder, name, sums.type, [sums, numbers, factors])
     left, right = builder.sext(numbers, products), builder.sext(factors, products)
     product = builder.mul(left, right)
     undefined = ir.Constant(products, ir.Undefined)
@@ -294,164 +293,17 @@ def least(builder: Builder, left: Value, right: Value) -> Value:
     return builder.select(builder.icmp_unsigned("<", left, right), left, right)
 
 
-def shifted_right(builder: Builder, sums: Value, count: Value) -> Value:
-    """Every lane of a vector shifted right by the same count, the sign kept.
-
-    Named instructions take a vector of counts: those for one count, which LLVM prefers, need the multipliers' ports.
-    """
-    lanes = sums.type.count
-    counts = splat(builder, builder.trunc(count, I32), lanes)
-    name = {16: "llvm.x86.avx512.psrav.d.512", 8: "llvm.x86.avx2.psrav.d.256"}.get(lanes)
-    return _call(builder, name, sums.type, [sums, counts]) if name else builder.ashr(sums, counts)
-
-
-def channel_order(target: Target, vectors: int) -> list[int]:
-    """Which output channel of a block each lane computes, vector after vector.
-
-    x86 packs two vectors by taking four lanes of each in turn; with the channels dealt out to the vectors in the
-    same way, what is packed comes out in order.
-    """
-    order: list[int] = []
-    for dealt in _packed_together(target, vectors):
-        first = len(order)
-        for place in range(dealt):
-            order += [
-                first + 4 * dealt * (lane // 4) + 4 * place + lane % 4 if dealt > 1 else first + lane
-                for lane in range(target.lanes)
-            ]
-    return order
-
-
-def pack(builder: Builder, target: Target, sums: list[Value], ceiling: Value) -> list[Value]:
-    """The sums of a pixel as activations in channel order, from 0 to the ceiling."""
-    packed, at = [], 0
-    for dealt in _packed_together(target, len(sums)):
-        wide = _pack_two(builder, target, sums[at : at + 2]) if dealt == 2 else _positive(builder, sums[at])
-        packed.append(_limited(builder, target, wide, ceiling))
-        at += dealt
-    return packed
-
-
-def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, ceiling: Value) -> list[Value]:
-    """The sums of each pixel as activations in channel order, pixel by pixel, in vectors of 64 bytes.
-
-    A vector comes of four vectors of 16 sums; pixels that have one or two share it. Of three, the last 16 bytes mean
-    nothing.
-    """
-    own = len(rows[0])  # of the four words in a quarter
-    by_pixel = sorted(range(16), key=lambda word: word % PACKED // own)
-    words = [builder.bitcast(octets, vector(I32, 16)) for octets in pack_rows(builder, rows, shift, ceiling)]
-    return [builder.bitcast(lanes_of(builder, mixed, by_pixel), vector(I8, 64)) for mixed in words]
-
-
 def lanes_of(builder: Builder, values: Value, places: list[int]) -> Value:
     """The lanes at these places."""
     undefined = ir.Constant(values.type, ir.Undefined)
     return builder.shuffle_vector(values, undefined, ir.Constant(vector(I32, len(places)), places))
 
 
-def _packed_together(target: Target, vectors: int) -> list[int]:
-    """How many vectors each packing takes."""
-    if not target.features:  # without named instructions there is nothing to pack with
-        return [1] * vectors
-    if target.masked_stores:
-        return [vectors]
-    return [2] * (vectors // 2) + [1] * (vectors % 2)
-
-
-def pack_rows(builder: Builder, rows: list[list[Value]], shift: Value, ceiling: Value) -> list[Value]:
-    """Sums, shifted right, saturated to 0..ceiling, in vectors of 64 bytes.
-
-    Each comes of four vectors of 16 sums: of one row, or of as many rows as it takes to find them; the last ones may
-    be fewer. A quarter of the result has the four words that the quarters of those vectors became.
-    """
-    octets, together = vector(I8, 64), PACKED // len(rows[0])
-    shared = [rows[first : first + together] for first in range(0, len(rows), together)]
-    fours = [[sums for row in part for sums in row] for part in shared]
-    filled = [four + four[:1] * (PACKED - len(four)) for four in fours]
-    packed = [variable(builder, ir.Constant(octets, ir.Undefined)) for _ in fours]
-
-    def emit(pack_four: _PackFour) -> None:
-        for four, place in zip(filled, packed, strict=True):
-            builder.store(pack_four(builder, four, shift, ceiling), place)
-
-    is_rectified = builder.icmp_unsigned("==", ceiling, ir.Constant(I64, ZERO))
-    is_usual = builder.and_(is_rectified, _is_one_to(builder, shift, 9))
-    with builder.if_else(is_usual, likely=True) as (usual, other):
-        with usual:
-            emit(_pack_rectified)
-        with other, builder.if_else(_is_one_to(builder, shift, 8)) as (short, long):
-            with short:
-                emit(_pack_short)
-            with long:
-                emit(_pack_long)
-    return [builder.load(place) for place in packed]
-
-
-_PackFour = Callable[[Builder, list[Value], Value, Value], Value]
-
-
-def _is_one_to(builder: Builder, count: Value, most: int) -> Value:
-    one = ir.Constant(I64, 1)
-    return builder.icmp_unsigned("<", builder.sub(count, one), ir.Constant(I64, most))
-
-
-def _pack_rectified(builder: Builder, four: list[Value], shift: Value, _: Value) -> Value:
-    """For shifts of 1 to 9 bits and a ceiling of 127, where packing into signed bytes saturates."""
-    pairs = [_pair_shifted(builder, four[at : at + 2], shift) for at in (0, 2)]
-    return _call(builder, "llvm.x86.avx512.packsswb.512", vector(I8, 64), pairs)
-
-
-def _pack_short(builder: Builder, four: list[Value], shift: Value, _: Value) -> Value:
-    """For shifts of 1 to 8 bits and a ceiling of 255."""
-    pairs = [_pair_shifted(builder, four[at : at + 2], shift) for at in (0, 2)]
-    return _call(builder, "llvm.x86.avx512.packuswb.512", vector(I8, 64), pairs)
-
-
-def _pack_long(builder: Builder, four: list[Value], shift: Value, ceiling: Value) -> Value:
-    """For any shift and ceiling."""
-    shifted = [shifted_right(builder, values, shift) for values in four]
-    pairs = [
-        _call(builder, "llvm.x86.avx512.packssdw.512", vector(I16, 32), shifted[at : at + 2]) for at in (0, 2)
-    ]
-    octets = _call(builder, "llvm.x86.avx512.packuswb.512", vector(I8, 64), pairs)
-    return least(builder, octets, splat(builder, builder.trunc(ceiling, I8), 64))
-
-
-def _pair_shifted(builder: Builder, sums: list[Value], shift: Value) -> Value:
-    """Two vectors of sums as one of 16-bit integers, saturated to 0..65535 and then shifted.
-
-    So the shift acts on half as many vectors. What is cut off is beyond 255 after 8 bits, and beyond 127 after 9.
-    """
-    shorts = vector(I16, 32)
-    pair = _call(builder, "llvm.x86.avx512.packusdw.512", shorts, sums)
-    counts = splat(builder, builder.trunc(shift, I16), 32)
-    return _call(builder, "llvm.x86.avx512.psrlv.w.512", shorts, [pair, counts])
-
-
-def _pack_two(builder: Builder, target: Target, sums: list[Value]) -> Value:
-    """Two vectors of sums, saturated to 0..65535, in one."""
-    return _call(builder, "llvm.x86.avx2.packusdw", vector(I16, 2 * target.lanes), sums)
-
-
-def _positive(builder: Builder, sums: Value) -> Value:
-    none = splat_constant(sums.type.element, 0, sums.type.count)
-    return builder.select(builder.icmp_signed(">", sums, none), sums, none)
-
-
-def _limited(builder: Builder, target: Target, values: Value, ceiling: Value) -> Value:
-    """Values without a sign, not above the ceiling, in the type that memory has."""
-    element, lanes = values.type.element, values.type.count
-    limited = least(builder, values, splat(builder, builder.trunc(ceiling, element), lanes))
-    kept = I8 if target.value_bytes == 1 else I16
-    return limited if element == kept else builder.trunc(limited, vector(kept, lanes))
-
-
 def bytes_within_quarters(builder: Builder, values: Value, places: Value) -> Value:
     """A vector of 64 bytes: each is the one at its place, 0 to 15, in its quarter of `values`."""
     octets = vector(I8, 64)
     operands = [builder.bitcast(values, octets), builder.bitcast(places, octets)]
-    return _call(builder, "llvm.x86.avx512.pshuf.b.512", octets, operands)
+    return call(builder, "llvm.x86.avx512.pshuf.b.512", octets, operands)
 
 
 def variable(builder: Builder, value: Value) -> Value:
@@ -461,7 +313,8 @@ def variable(builder: Builder, value: Value) -> Value:
     return made
 
 
-def _call(builder: Builder, name: str, result: Any, operands: list[Value]) -> Value:
+def call(builder: Builder, name: str, result: Any, operands: list[Value]) -> Value:
+    """What a function of LLVM gives, by its name."""
     kind = ir.FunctionType(result, [operand.type for operand in operands])
     return builder.call(declared(builder, name, kind), operands)
 

@@ -20,6 +20,7 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.activations import pack, pack_pixels
 from ai8xsim.kernels.generated.instructions import (
     I1,
     I8,
@@ -36,10 +37,7 @@ from ai8xsim.kernels.generated.instructions import (
     load,
     moved,
     multiply_add,
-    pack,
-    pack_pixels,
     rolled,
-    shifted_right,
     store,
     store_first,
     times,
@@ -230,8 +228,7 @@ def emit_activations(builder: Builder, target: Target, job: Job | Results, sums:
         return
     for pixel, row in enumerate(sums):
         place = output_address(builder, target, job, pixel)
-        shifted = [shifted_right(builder, values, job.shift) for values in row]
-        for activations in pack(builder, target, shifted, job.ceiling):
+        for activations in pack(builder, target, row, job.shift, job.ceiling):
             store(builder, activations, place)
             place = after(builder, place, target.value_bytes * activations.type.count)
 

@@ -24,6 +24,7 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.activations import pack_rows
 from ai8xsim.kernels.generated.instructions import (
     I32,
     I64,
@@ -35,7 +36,6 @@ from ai8xsim.kernels.generated.instructions import (
     load,
     load_lanes,
     multiply_add_bytes,
-    pack_rows,
     rolled,
     splat,
     splat_constant,

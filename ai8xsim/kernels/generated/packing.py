@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ai8xsim.kernels.generated.activations import channel_order
 from ai8xsim.kernels.generated.held import ZERO
-from ai8xsim.kernels.generated.instructions import channel_order
 from ai8xsim.kernels.generated.targets import CHAINS, FOUR, LANES, TILE_VECTORS, Target
 from ai8xsim.kernels.generated.winograd import PRODUCTS, transform_kernels
 

@@ -22,17 +22,16 @@ from llvmlite import ir
 from numba.core import types
 
 from ai8xsim.kernels.compiled import intrinsic
+from ai8xsim.kernels.generated.activations import PACKED, pack_rows
 from ai8xsim.kernels.generated.instructions import (
     I32,
     I64,
-    PACKED,
     Builder,
     Value,
     after,
     lanes_of,
     load,
     multiply_add_bytes,
-    pack_rows,
     rolled,
     store,
     times,
