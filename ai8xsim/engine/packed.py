@@ -37,8 +37,7 @@ class PackedTaps:
     def fields(self, target: Target) -> dict[str, int]:
         """Those of a step that depend on its blocks."""
         if self.kind is Kind.MULTIPLY:
-            vectors = packing.vectors_of(target, len(self.channels))
-            return {"vector_groups": len(packing.group_sizes(target, vectors))}
+            return {}
         after_blocks, taps = len(target.block_table()), len(self.taps.offsets)
         return {
             "group_bytes": self.weights.size // (taps * self.groups) if taps else 0,

@@ -395,12 +395,13 @@ def test_channels_are_dealt_out_to_lanes_once_each(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-def test_groups_of_vectors_are_even_and_fill_blocks(target: Target) -> None:
+def test_groups_of_vectors_are_few_and_the_last_one_is_not_alone(target: Target) -> None:
     for vectors in range(1, 70):
         sizes = packing.group_sizes(target, vectors)
         assert sum(sizes) == vectors
-        assert max(sizes) - min(sizes) <= 1
-        assert max(sizes) <= target.vectors
+        assert 1 <= min(sizes) <= max(sizes) <= target.vectors
+        assert len(sizes) == -(-vectors // target.vectors)
+        assert len(sizes) == 1 or sizes[-1] > 1
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)

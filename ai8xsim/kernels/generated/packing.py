@@ -22,10 +22,14 @@ def vectors_of(target: Target, outputs: int) -> int:
 
 
 def group_sizes(target: Target, vectors: int) -> list[int]:
-    """The vectors of each group that is computed together, as even as possible: many pixels meet many vectors."""
-    groups = -(-vectors // target.vectors)
-    size, larger = divmod(vectors, groups)
-    return [size + (group < larger) for group in range(groups)]
+    """The vectors of each group that is computed together: as many as go, but two for the last group rather than one.
+
+    Four vectors of a pixel are packed without a gap, and a single one has many pixels to load.
+    """
+    sizes: list[int] = []
+    while (left := vectors - sum(sizes)) > 0:
+        sizes.append(min(left, target.vectors - (left == target.vectors + 1)))
+    return sizes
 
 
 def products_of(target: Target, outputs: int, run: int) -> int:

@@ -30,9 +30,10 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     """
     plan, (first_pixel, end) = run.plan, _whole_units(step, pixels)
     is_single = pixels[1] - pixels[0] == step.pixel_count == 1 and step.groups % CHAINS == 0
-    first = 0
-    for groups in range(step.vector_groups, 0, -1):
-        vectors = (step.vectors - first + groups - 1) // groups  # as even as `packing.group_sizes`
+    first, most = 0, run.target.most_vectors
+    while first < step.vectors:
+        left = step.vectors - first
+        vectors = min(left, most - 1 if left == most + 1 else most)  # as in `packing.group_sizes`
         job, pixel = _job(run, step, first, vectors), first_pixel
         sizes, block = offset_at(plan, 0), _first_block(run, step, vectors)
         smallest = offset_at(plan, vectors + 1) - (1 if is_single else 2)

@@ -51,7 +51,6 @@ STEP = np.dtype(
             "channels",  # values to write at each pixel
             "groups",  # of inputs in a run that one instruction multiplies
             "vectors",  # of output channels
-            "vector_groups",  # in which MULTIPLY computes them
             "group_bytes",  # of weights for a group of inputs, of MULTIPLY_NARROW and MULTIPLY_SPLIT
             "block_pixels",  # of their blocks, the first offset of their sizes
             "first_block",  # that it may take, the largest
