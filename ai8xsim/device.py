@@ -143,3 +143,9 @@ MAX78002 = Device(
 )
 
 DEVICES = MappingProxyType({device.name: device for device in (MAX78000, MAX78002)})
+
+
+def check_is_device(device: object) -> None:
+    """Raises TypeError for anything else, such as a device's name."""
+    if not isinstance(device, Device):
+        raise TypeError(f"device is {device!r}; give `ai8xsim.MAX78000` or `ai8xsim.MAX78002`, not its name")

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from ai8xsim import MAX78002, Device, Diagnostic, Options, Program, ResolveError, Simulator, resolve
+from ai8xsim import MAX78002, Device, Diagnostic, Options, Program, ResolveError, Simulator, check, resolve
 from ai8xsim.checkpoint import Checkpoint, CheckpointLayer
 from ai8xsim.network import parse_network
 
@@ -129,6 +129,10 @@ def test_wrong_arguments_of_ours_are_said_so() -> None:
         program("  - {processors: 3, op: none}\n", (1.5, 2, 2))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="not its name"):
         program("  - {processors: 3, op: none}\n", (2, 4, 4), device="MAX78002")  # type: ignore[arg-type]
+    reading = parse_network("arch: a\ndataset: d\nlayers:\n  - {processors: 3, op: none}\n")
+    assert reading.network is not None
+    with pytest.raises(TypeError, match="not its name"):
+        check(reading.network, "MAX78002")  # type: ignore[arg-type]
 
 
 FLATTENED = """
@@ -158,6 +162,10 @@ def test_of_a_sample_of_another_shape_only_the_first_consequence_is_told() -> No
     found = refusal(layers, (8, 8, 1), ones(1, 1, 3, 3), ones(1, 1, 3, 3))
     assert found.message == "layer 0 reads 8 channels, its weights expect 1"
     assert "transpose it to (C, H, W)" in found.help
+    assert found.notes[-2:] == (
+        "the sample is 8x8x1; all layers fit one of 1x2x2, and larger ones",
+        "such a sample takes away 1 more error, of later layers",
+    )
 
 
 def test_no_size_is_named_where_none_would_do() -> None:

@@ -8,7 +8,6 @@ from ai8xsim.engine.costs import Costs, Use, split_effort, whole_effort, worthy_
 from ai8xsim.engine.spared import parts_along
 from ai8xsim.engine.tensor import Offsets, Tensor
 from ai8xsim.kernels.generated import packing
-from ai8xsim.kernels.generated.held import MOST
 from ai8xsim.kernels.generated.targets import TILE_VECTORS, TILES_TOGETHER, Target
 from ai8xsim.kernels.generated.winograd import INPUTS, KERNEL, OUTPUTS, PRODUCTS, is_exact
 from ai8xsim.kernels.geometry import ConvolutionGeometry
@@ -49,9 +48,7 @@ def can_be_tiled(
     is_plain = geometry.stride == geometry.dilation == (1, 1) and geometry.groups == 1
     has_kernel = geometry.kernel_size == (KERNEL, KERNEL)
     is_large = min(output.rows, output.columns) >= OUTPUTS
-    return (
-        is_plain and has_kernel and is_large and is_exact(weight_oihw, starts[: len(weight_oihw)], (0, MOST))
-    )
+    return is_plain and has_kernel and is_large and is_exact(weight_oihw, starts[: len(weight_oihw)])
 
 
 def _met(axis: int, geometry: ConvolutionGeometry, inputs: int, outputs: int) -> int:

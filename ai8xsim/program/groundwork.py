@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from operator import index
 
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.device import MEMORIES, Device
+from ai8xsim.device import MEMORIES, Device, check_is_device
 from ai8xsim.diagnostics import Diagnostic, error, errors_among
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.layer import resolve_layer
@@ -39,8 +39,7 @@ def groundwork(
     network: NetworkDescription, checkpoint: Checkpoint, device: Device, options: Options
 ) -> Groundwork:
     """What is known before the sample is; of faults in files it never raises."""
-    if not isinstance(device, Device):
-        raise TypeError(f"device is {device!r}; give `ai8xsim.MAX78000` or `ai8xsim.MAX78002`, not its name")
+    check_is_device(device)
     found = _mismatches(network, checkpoint, options)
     path = executed_path(network, options.start_layer, found)
     buffers = tuple(rolling_buffer(network, index) for index in range(len(network.data_buffer)))

@@ -1,6 +1,6 @@
 """Description + checkpoint + device + input shape -> Program: every default filled in, every shape known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ai8xsim.checkpoint import Checkpoint
@@ -9,7 +9,7 @@ from ai8xsim.diagnostics import Diagnostic, Span, by_place, errors_among, note
 from ai8xsim.errors import ResolveError
 from ai8xsim.network import LayerDescription, NetworkDescription
 from ai8xsim.program.groundwork import Groundwork, groundwork, resolve_path, sample_shape
-from ai8xsim.program.infer import fitting_shape
+from ai8xsim.program.infer import Fitting, fitting_shape
 from ai8xsim.program.loader_faults import loader_differences
 from ai8xsim.program.operations import IdleLayer, Layer, Options, Program, Shape
 from ai8xsim.program.weights import AssignedWeights
@@ -55,7 +55,7 @@ def draft(
     input_shape: Sequence[int],
     options: Options = Options(),  # noqa: B008  (frozen)
 ) -> Draft:
-    """As `resolve`, but it never raises, and goes on behind a fault as far as it can."""
+    """As `resolve`, but of faults in files it never raises, and goes on behind them as far as it can."""
     ground = groundwork(network, checkpoint, device, options)
     found = [*ground.diagnostics]
     shape = sample_shape(input_shape, found)
@@ -82,7 +82,7 @@ def _with_fitting_size(
     ground: Groundwork, checkpoint: Checkpoint, shape: Shape, found: list[Diagnostic]
 ) -> list[Diagnostic]:
     """What was found; but where another sample would take away all faults, only the first of these, with the size that
-    all layers take."""
+    all layers take, since the others may be its consequences."""
     earlier = errors_among([*ground.network.diagnostics, *checkpoint.diagnostics, *ground.diagnostics])
     faults = errors_among(found)
     if earlier or not faults or ground.path[0].is_flattened:  # then nothing says which channels a sample has
@@ -90,10 +90,18 @@ def _with_fitting_size(
     fitting = fitting_shape(ground, checkpoint)
     if fitting is None or fitting.shape == shape.array_shape:
         return found
-    why = f"the sample is {shape}; all layers fit one of {'x'.join(map(str, fitting.shape))}"
     first = next(d for d in found if d in faults)
-    told = replace(first, notes=(*first.notes, why)) if fitting.is_fixed else first
+    told = replace(first, notes=(*first.notes, *_on_size(shape, fitting, len(faults) - 1)))
     return [told if d is first else d for d in found if d is first or d not in faults]
+
+
+def _on_size(shape: Shape, fitting: Fitting, others: int) -> Iterator[str]:
+    """Notes on the size that fits, and on the faults that are not told."""
+    if fitting.is_fixed or others:
+        size, more = "x".join(map(str, fitting.shape)), "" if fitting.is_fixed else ", and larger ones"
+        yield f"the sample is {shape}; all layers fit one of {size}{more}"
+    if others:
+        yield f"such a sample takes away {others} more error{'s' if others > 1 else ''}, of later layers"
 
 
 def _all(

@@ -7,7 +7,7 @@ from typing import Any, overload
 import numpy.typing as npt
 
 from ai8xsim.checkpoint import Checkpoint
-from ai8xsim.device import Device
+from ai8xsim.device import Device, check_is_device
 from ai8xsim.diagnostics import Diagnostic, NotRun, Severity, by_place, errors_among
 from ai8xsim.errors import Ai8xsimError, InputError
 from ai8xsim.network import NetworkDescription
@@ -68,6 +68,7 @@ def check(
     >>> len(findings), len(findings.not_run) > 0
     (0, True)
     """
+    check_is_device(device)
     found: list[Diagnostic] = [*network.diagnostics, *(checkpoint.diagnostics if checkpoint else ())]
     subject = Subject(network, device, options, checkpoint)
     why = "it needs a checkpoint, which knows the numbers of channels"

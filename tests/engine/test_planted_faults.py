@@ -21,7 +21,7 @@ from ai8xsim.engine.tensor import Tensor
 from ai8xsim.kernels import conv
 from ai8xsim.kernels.generated import packing
 from ai8xsim.kernels.generated.activations import channel_order
-from ai8xsim.kernels.generated.held import ZERO
+from ai8xsim.kernels.generated.held import MOST, ZERO
 from ai8xsim.kernels.generated.steps import Kind
 from ai8xsim.kernels.generated.targets import LANES, Target, available_targets
 from tests.simulator.small_programs import (
@@ -229,10 +229,10 @@ def _written_in_reverse(draft: Draft) -> Draft:
     return replace(draft, pixels=np.stack([draft.pixels[::-1, 0], draft.pixels[:, 1]], axis=1))
 
 
-def _ceiling_moved(by: int) -> Fault:
+def _ceiling_always(ceiling: int) -> Fault:
     def fields(step: Any, *given: Any) -> dict[str, int]:
         found: dict[str, int] = step(*given)
-        return found | {"ceiling": found["ceiling"] + by}
+        return found | {"ceiling": ceiling}
 
     return replaced(convolution._Work, "_fields", fields)
 
@@ -366,8 +366,8 @@ FAULTS: dict[str, Planted] = {
     "rounding half missing": Planted(started(_rounding_half)),
     "sums one too large": Planted(started(lambda *_: 1)),
     "bias counted by 127": Planted(started(lambda _, __, bias, ___: 0 if bias is None else bias)),
-    "ceiling one higher": Planted(_ceiling_moved(1)),
-    "ceiling one lower": Planted(_ceiling_moved(-1)),
+    "ReLU forgotten": Planted(_ceiling_always(MOST)),
+    "ReLU everywhere": Planted(_ceiling_always(ZERO)),
     "border smaller by one": Planted(replaced(lower, "border_for", _border_smaller_by_one)),
     "borders not filled": Planted(drafted(Kind.FILL, _fills_no_borders)),
     "taps in rows too short": Planted(replaced(taps, "tap_offsets", _one_row_step_less)),

@@ -18,7 +18,7 @@ from ai8xsim.nn import load_model, setting
 from ai8xsim.train import Goal, Override, Policy, Training
 from ai8xsim.train.state import FILES, RESUMABLE, read_training
 
-from ..command_line import ai8xsim_apart
+from ..command_line import ai8xsim_apart, free_environment
 from ..conftest import ROOT
 from .runs import DATASET, DIGITS, MODEL, begin, command, data, recipe, state
 
@@ -230,7 +230,7 @@ def test_a_killed_training_resumes_to_the_same_checkpoint(tmp_path: Path) -> Non
     assert ai8xsim_apart(*command(tmp_path / "whole", *options), cwd=ROOT).returncode == 0
     folder = tmp_path / "killed"
     words = [sys.executable, "-m", "ai8xsim", *command(folder, *options)]
-    with subprocess.Popen(words, cwd=ROOT) as process:
+    with subprocess.Popen(words, cwd=ROOT, env=free_environment()) as process:
         while not (folder / "checkpoint.pth.tar").exists():
             time.sleep(0.05)
         time.sleep(1)

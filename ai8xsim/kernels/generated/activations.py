@@ -94,7 +94,7 @@ def pack_pixels(builder: Builder, rows: list[list[Value]], shift: Value, ceiling
 
 
 def pack_rows(builder: Builder, rows: list[list[Value]], shift: Value, ceiling: Value) -> list[Value]:
-    """Sums, shifted right, saturated to 0..ceiling, in vectors of 64 bytes.
+    """Sums, shifted right, saturated to 0..ceiling, in vectors of 64 bytes.   ceiling: ZERO or MOST.
 
     Each comes of four vectors of 16 sums: of one row, or of as many rows as it takes to find them; the last ones may
     be fewer. A quarter of the result has the four words that the quarters of those vectors became.

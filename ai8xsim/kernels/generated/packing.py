@@ -167,7 +167,7 @@ def by_channel_vector(target: Target, starts_c: Starts) -> Starts:
 
 
 def starts(target: Target, weight_ok: Int8, bias: NDArray[Any] | None, shift: int | None) -> Starts:
-    """What the sums of each output channel start from, in channel order, with zeros to a full vector.
+    """What the sums of each output channel start from, in channel order; what fills up the last vector means nothing.
 
     weight_ok: all weights of each output.   shift: bits that are shifted out, or None where sums are kept.
 

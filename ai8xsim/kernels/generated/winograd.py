@@ -28,6 +28,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ai8xsim.kernels.generated.held import MOST
+
 OUTPUTS, INPUTS, KERNEL = 4, 6, 3  # along each side of a tile, and of a kernel
 PRODUCTS = INPUTS * INPUTS
 OF_KERNEL = np.array([[6, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 6]])  # G
@@ -90,8 +92,8 @@ def plane_starts(starts: NDArray[np.int32]) -> NDArray[np.int32]:
     return (TIMES_START * starts.astype(np.int64)).astype(np.int32)
 
 
-def is_exact(weight_oihw: NDArray[np.int8], starts: NDArray[np.int32], inputs: tuple[int, int]) -> bool:
-    """Whether no output can reach the limit, with what it starts from, whatever the inputs in a range."""
-    ends = [weight_oihw.astype(np.int64) * end for end in inputs]
-    least, most = (pick(*ends).sum(axis=(1, 2, 3)) + starts for pick in (np.minimum, np.maximum))
+def is_exact(weight_oihw: NDArray[np.int8], starts: NDArray[np.int32]) -> bool:
+    """Whether no output can reach the limit, with what it starts from, whatever memory holds of the inputs."""
+    products = weight_oihw.astype(np.int64) * MOST
+    least, most = (pick(products, 0).sum(axis=(1, 2, 3)) + starts for pick in (np.minimum, np.maximum))
     return bool((least > -LIMIT).all() and (most < LIMIT).all())
