@@ -44,6 +44,20 @@ def test_version_and_help() -> None:
     assert "--checkpoint" in ai8xsim("simulate", "--help").stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("explain",), "output_shift"),
+        (("schema",), '"$schema"'),
+        (("quantize", "--help"), "TRAINED QUANTIZED"),
+    ],
+)
+def test_commands_that_no_other_test_starts_apart(words: tuple[str, ...], text: str) -> None:
+    shown = ai8xsim_apart(*words)
+    assert (shown.returncode, shown.stderr) == (FINE, "")
+    assert text in shown.stdout
+
+
 def test_simulate_shows_the_layers_and_the_output(work: Path) -> None:
     shown = simulate(work, "--sample", "sample.npy")
     assert shown.returncode == FINE
