@@ -4,9 +4,10 @@ For P pixels and V vectors of L output channels, with the activations a and the 
 
     sum[p][c] = start[c] + a[p][0] * w[c][0] + ... + a[p][K-1] * w[c][K-1]       p < P, c < V * L
 
-and then either the sums as they are, or activations: (sum >> shift), saturated, not above the ceiling. The rounding
-and whatever else is constant per channel is part of `start` (see `packing.starts`). Inputs come in runs that lie
-side by side in memory, one for each tap, and are multiplied a group of `products` at a time. Per group:
+where activations are what memory holds (see `held`), and then either -sum, or what is held of the result: (sum >>
+shift), saturated, not above the ceiling. The rounding and whatever else is constant per channel is part of `start` (see
+`packing.starts`). Inputs come in runs that lie side by side in memory, one for each tap, and are multiplied a group of
+`products` at a time. Per group:
 
     V vectors of weights are loaded once, P pixels are broadcast, P * V instructions multiply and add.
 

@@ -22,13 +22,15 @@ def vectors_of(target: Target, outputs: int) -> int:
 
 
 def group_sizes(target: Target, vectors: int) -> list[int]:
-    """The vectors of each group that is computed together: as many as go, but two for the last group rather than one.
+    """The vectors of each group that is computed together: as many as go, but none is left alone for the last group.
 
-    Four vectors of a pixel are packed without a gap, and a single one has many pixels to load.
+    Four vectors of a pixel are packed without a gap; with a single one, each load of a pixel serves one product only.
     """
-    sizes: list[int] = []
-    while (left := vectors - sum(sizes)) > 0:
-        sizes.append(min(left, target.vectors - (left == target.vectors + 1)))
+    sizes, most = [], target.vectors
+    while vectors:
+        size = most - 1 if vectors == most + 1 else min(vectors, most)
+        sizes.append(size)
+        vectors -= size
     return sizes
 
 

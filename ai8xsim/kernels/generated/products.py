@@ -33,7 +33,7 @@ def multiply_pixels(run: Run, step: Step, pixels: Range) -> None:
     first, most = 0, run.target.most_vectors
     while first < step.vectors:
         left = step.vectors - first
-        vectors = min(left, most - 1 if left == most + 1 else most)  # as in `packing.group_sizes`
+        vectors = most - 1 if left == most + 1 else min(left, most)  # as in `packing.group_sizes`
         job, pixel = _job(run, step, first, vectors), first_pixel
         sizes, block = offset_at(plan, 0), _first_block(run, step, vectors)
         smallest = offset_at(plan, vectors + 1) - (1 if is_single else 2)
