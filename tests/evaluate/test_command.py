@@ -176,9 +176,10 @@ def test_users_code_that_ends_the_program_or_fails_is_a_fault(folder: Path, name
 def test_without_a_place_for_a_journal_the_run_goes_on(folder: Path) -> None:
     evaluate(folder, "--journal", "j")
     binding = json.loads((folder / "j").read_bytes().split(b"\n")[1].partition(b" ")[2])
-    (
-        folder / _journal_name(binding)
-    ).mkdir()  # as in a folder that cannot be written, which `root` never sees
+    in_the_way = folder / _journal_name(
+        binding
+    )  # as in a folder that cannot be written, which `root` never sees
+    in_the_way.mkdir()
     code, shown, said = evaluate(folder)
     assert code == FINE
     assert "357 of 360 samples right" in shown
